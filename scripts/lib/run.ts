@@ -1,0 +1,144 @@
+/**
+ * Running other programs: one-shot commands with their output, and long-running servers whose output goes to a log file.
+ *
+ * Servers get a session of their own, so that a Ctrl-C at the terminal reaches only the script that started them and the
+ * script ends them in the right order. Nothing is ever ended by name: only processes started here, by pid.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, readdirSync } from 'node:fs';
+import { createConnection } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+
+export interface RunOptions {
+  env?: NodeJS.ProcessEnv;
+  cwd?: string;
+  /** Text for standard input. */
+  input?: string;
+  /** File descriptor or file name to use as standard input instead. */
+  stdin?: number;
+  /** File descriptor that takes standard output instead of the result. */
+  stdout?: number;
+  /** Milliseconds until the command is ended and the call fails; 10 minutes unless told. */
+  timeoutMs?: number;
+}
+
+export interface RunResult {
+  status: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** Runs a command to its end. Never throws because of its exit status. */
+export async function tryRun(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
+  const child = spawn(command, args, {
+    env: options.env ?? process.env,
+    cwd: options.cwd,
+    stdio: [options.stdin ?? 'pipe', options.stdout ?? 'pipe', 'pipe'],
+    timeout: options.timeoutMs ?? 600_000,
+    killSignal: 'SIGKILL',
+  });
+  const stdout: Buffer[] = [];
+  const stderr: Buffer[] = [];
+  child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
+  child.stdin?.on('error', () => {}); // the command may end without reading its input
+  child.stdin?.end(options.input ?? '');
+  const status = await exitStatus(child);
+  return { status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() };
+}
+
+/** Runs a command and returns what it printed; throws with its error output if it fails. */
+export async function run(command: string, args: readonly string[], options: RunOptions = {}): Promise<string> {
+  const result = await tryRun(command, args, options);
+  if (result.status === 0) return result.stdout;
+  const said = (result.stderr.trim() || result.stdout.trim()).slice(-4000);
+  throw new Error(`${command} ${args.join(' ')}: exit status ${result.status}\n${said}`);
+}
+
+function exitStatus(child: ChildProcess): Promise<number> {
+  return new Promise((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', (code, signal) => resolve(code ?? (signal === null ? 1 : 128)));
+  });
+}
+
+/** A long-running program. */
+export interface Server {
+  readonly pid: number;
+  readonly log: string;
+  running(): boolean;
+  /** Asks it to end (SIGTERM) and waits; after `timeoutMs` it is killed. Returns its exit status. */
+  stop(timeoutMs?: number): Promise<number>;
+  /** Ends it without warning, as a crash would. */
+  kill(): Promise<void>;
+  /** Lets the script end while the program goes on. */
+  release(): void;
+}
+
+/** Starts a long-running program; its output is appended to the file `log`. */
+export function startServer(command: string, args: readonly string[], log: string, env: NodeJS.ProcessEnv = process.env): Server {
+  const fd = openSync(log, 'a');
+  const child = spawn(command, args, { env, detached: true, stdio: ['ignore', fd, fd] });
+  closeSync(fd);
+  const ended = exitStatus(child).catch(() => 127);
+  let alive = true;
+  void ended.then(() => (alive = false));
+  if (child.pid === undefined) throw new Error(`${command} cannot be started; is it installed?`);
+  const signal = (name: NodeJS.Signals): void => void (alive && child.kill(name));
+  return {
+    pid: child.pid,
+    log,
+    running: () => alive,
+    stop: async (timeoutMs = 30_000) => {
+      signal('SIGTERM');
+      const timer = setTimeout(() => signal('SIGKILL'), timeoutMs);
+      const status = await ended;
+      clearTimeout(timer);
+      return status;
+    },
+    kill: async () => {
+      signal('SIGKILL');
+      await ended;
+    },
+    release: () => child.unref(),
+  };
+}
+
+/** Waits until `ready` is true; throws with the end of the server's log when it ends first or time runs out. */
+export async function waitReady(server: Server, what: string, ready: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  while (!(await ready())) {
+    if (!server.running()) throw new Error(`${what} ended while starting:\n${logTail(server.log)}`);
+    if (performance.now() > deadline) throw new Error(`${what} is not ready after ${timeoutMs / 1000} s:\n${logTail(server.log)}`);
+    await delay(50);
+  }
+}
+
+/** The last lines of a log file. */
+export function logTail(log: string, lines = 25): string {
+  if (!existsSync(log)) return '(no log)';
+  return readFileSync(log, 'utf8').trimEnd().split('\n').slice(-lines).join('\n');
+}
+
+/** Whether somebody listens on a unix socket. */
+export function socketAnswers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = createConnection(path);
+    socket.once('connect', () => (socket.destroy(), resolve(true)));
+    socket.once('error', () => resolve(false));
+  });
+}
+
+/** Processes one of whose arguments lies below `directory`: what a server that was killed left behind. */
+export function processesUsing(directory: string): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number);
+  return pids.filter((pid) => pid !== process.pid && commandLine(pid).some((word) => word.includes(`${directory}/`)));
+}
+
+function commandLine(pid: number): string[] {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+  } catch {
+    return []; // it ended meanwhile
+  }
+}
