@@ -18,9 +18,10 @@ function accessors(table: RecordTable, field: Field): string {
   const name = table.name + capitalised(field.name);
   const set = 'set' + capitalised(name);
   const at = field.word === 0 ? 'at' : `at + ${field.word}`;
+  const address = `export const ${name}At = (at: number): number => ${at};`;
   if (field.type === 'atomic') {
     return `${comment(field)}
-export const ${name}At = (at: number): number => ${at};
+${address}
 export const load${capitalised(name)} = (at: number): number => Atomics.load(I, ${at});
 export const store${capitalised(name)} = (at: number, value: number): void => void Atomics.store(I, ${at}, value);
 export const add${capitalised(name)} = (at: number, value: number): number => Atomics.add(I, ${at}, value);
@@ -28,6 +29,7 @@ export const add${capitalised(name)} = (at: number, value: number): number => At
   }
   const view = field.type === 'i32' ? 'I' : 'W';
   return `${comment(field)}
+${address}
 export const ${name} = (at: number): number => ${view}[${at}]!;
 export const ${set} = (at: number, value: number): void => void (${view}[${at}] = value);
 `;

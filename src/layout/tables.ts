@@ -76,9 +76,9 @@ export const TABLES: readonly RecordTable[] = [
       ['block', 'u32', 'number of the block that holds this page'],
       ['owner', 'u32', 'layer index of the layer that wrote the page, or CATALOG_OWNER'],
       ['generation', 'u32', 'generation in which the page was allocated'],
-      ['levelCount', 'u32', 'level in the low half (0: leaf), number of records in the high half'],
-      ['heap', 'u32', 'byte offset of the lowest record; records lie between it and the end of the page'],
-      ['garbage', 'u32', 'bytes of removed records between `heap` and the end of the page'],
+      ['levelCount', 'u32', 'number of records in the low half, level in the high half (0: leaf)'],
+      ['heap', 'u32', 'word index of the lowest record; records lie between it and the end of the page'],
+      ['garbage', 'u32', 'words of removed records between `heap` and the end of the page'],
     ),
   },
   {
@@ -149,6 +149,13 @@ export const TABLES: readonly RecordTable[] = [
     fields: sequence(['parent', 'u32', 'inode of the directory that holds the name']),
   },
   {
+    name: 'xattr',
+    title: 'Extended attribute (type XATTR, offset = name hash | collision << 8 | chunk); this is chunk 0, then name and value follow, over as many chunks as they need',
+    where: 'disk',
+    words: 2,
+    fields: sequence(['nameBytes', 'u32', 'length of the name, 1 to 255'], ['valueBytes', 'u32', 'length of the value, 0 to XATTR_BYTES_MAX']),
+  },
+  {
     name: 'extent',
     title: 'Extent (type EXTENT, offset = first file block; one crc32 for each block follows)',
     where: 'disk',
@@ -211,7 +218,20 @@ export const TABLES: readonly RecordTable[] = [
       ['used', 'u32', 'second-chance bit of slot eviction'],
       ['next', 'u32', 'next slot of the same hash bucket + 1', 'end of the chain'],
       ['mounts', 'atomic', 'users that hold the layer (drivers); a held layer is not removed'],
-      ['changed', 'u32', 'generation of the last change of the tree'],
+    ),
+  },
+  {
+    name: 'window',
+    title: 'Allocation window: a run of blocks set aside for one file, for the small files or for the pages of a layer',
+    where: 'arena',
+    words: 6,
+    fields: sequence(
+      ['layer', 'u32', 'layer index + 1', 'the window is unused'],
+      ['ino', 'u32', 'inode, or WINDOW_SHARED or WINDOW_PAGES'],
+      ['start', 'u32', 'first block still to be given out'],
+      ['length', 'u32', 'blocks still to be given out'],
+      ['tick', 'u32', 'when the window was last used, for eviction'],
+      ['grants', 'u32', 'times the window was refilled, which lets it grow'],
     ),
   },
 ];

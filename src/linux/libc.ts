@@ -27,6 +27,7 @@ export const write = libc.func('write', 'long', ['int', 'uint64_t', 'size_t']) a
 export const fdatasync = libc.func('fdatasync', 'int', ['int']) as (fd: number) => number;
 export const fallocate = libc.func('fallocate', 'int', ['int', 'int', 'long', 'long']) as (fd: number, mode: number, offset: number, bytes: number) => number;
 export const ioctl = libc.func('ioctl', 'int', ['int', 'ulong', 'uint64_t']) as (fd: number, request: number, address: number) => number;
+export const fcntl = libc.func('fcntl', 'int', ['int', 'int', 'uint64_t']) as (fd: number, command: number, address: number) => number;
 export const close = libc.func('close', 'int', ['int']) as (fd: number) => number;
 export const clockGettime = libc.func('clock_gettime', 'int', ['int', 'uint64_t']) as (clock: number, address: number) => number;
 /** Ends the process at once, whatever its threads are waiting for. */

@@ -1,0 +1,190 @@
+/**
+ * The arena: one SharedArrayBuffer that holds all state of the open volume, divided into regions once, when the volume is
+ * opened. Every thread attaches to it (`attachArena`) and from then on reaches everything through `layout/memory.ts`.
+ *
+ * Memory that is never touched is never backed by the kernel, so the bitmaps are reserved for a volume that may still
+ * grow, at no cost. Addresses are word indices.
+ *
+ *   0          globals (GLOBALS below), the first 4 KiB
+ *   THREADS    scratch of each thread: 16 KiB
+ *   WINDOWS    allocation windows
+ *   STATS      operation counters (stats.ts)
+ *   SLOTS      layer slots and their hash buckets
+ *   STRIPES    locks and versions of the pager's hash buckets
+ *   FRAMES     frame tables of the pager, hash buckets, then the frames themselves, page aligned
+ *   RUN        pages on their way to the device, in runs
+ *   GROUPS     counters of the block groups
+ *   BITMAPS    allocation bitmap and two bitmaps of pending frees
+ */
+import { addressOf } from '../linux/libc.js';
+import { BLOCK_BYTES, BLOCK_WORDS, GROUP_BLOCKS } from '../layout/constants.js';
+import { B, I, W, mapMemory } from '../layout/memory.js';
+import { SLOT_WORDS, WINDOW_WORDS } from '../layout/records.js';
+
+export const THREADS_MAX = 64;
+export const THREAD_WORDS = 4096;
+export const WINDOW_COUNT = 64;
+/** A slot for each layer that is being worked on; others come and go. 4,096 × 256 bytes = 1 MiB. */
+export const SLOT_COUNT = 4096;
+export const SLOT_BUCKETS = 8192;
+export const STRIPE_COUNT = 1024;
+/** 4 MiB of operation counters. */
+export const STATS_WORDS = 1 << 20;
+
+/** Global words. Lock words first, in the order in which they may be taken (see locks.ts). */
+export const CHECKPOINT_MUTEX = 1;
+export const CHECKPOINT_LOCK = 2;
+export const SLOTS_LOCK = 3;
+export const CATALOG_LOCK = 4;
+export const SPACE_LOCK = 5;
+export const GENERATION = 16;
+export const TOTAL_BLOCKS = 17;
+/** Blocks that may be allocated now, windows excluded. */
+export const FREE_BLOCKS = 18;
+/** Blocks set aside in windows. */
+export const WINDOWED_BLOCKS = 19;
+/** Blocks promised to operations that are under way. */
+export const ADMITTED_BLOCKS = 20;
+/** Blocks freed in the generation of this parity, allocatable when its checkpoint is complete. */
+export const PENDING_BLOCKS = 21; // and 22
+export const RESERVE_BLOCKS = 23;
+export const NEXT_LAYER = 24;
+/** Root of the catalog: block, owner, generation, as in a layer record. */
+export const CATALOG_ROOT = 25; // to 27
+export const LAYER_COUNT = 28;
+export const FRAME_HAND = 29;
+/** Frames in use by the pager: `lcfs pcache` changes it, up to FRAME_COUNT. */
+export const FRAME_LIMIT = 30;
+export const DIRTY_PAGES = 31;
+/** 1 when something changed since the last checkpoint was closed. */
+export const CHANGED = 32;
+/** Counts up when the maintenance thread should look; it waits on this word. */
+export const MAINTENANCE_BELL = 33;
+export const THREADS_ATTACHED = 34;
+export const WINDOW_TICK = 35;
+export const SLOT_HAND = 36;
+export const REMOVING_LAYERS = 37;
+export const HASH_KEY = 38; // and 39
+export const UUID = 40; // to 43
+export const CREATED = 44; // and 45
+export const PAGES_READ = 46;
+export const PAGES_WRITTEN = 47;
+export const CHECKPOINTS = 48;
+/** Seconds between checkpoints, × 1000. */
+export const SYNC_INTERVAL_MS = 49;
+/** 1: fsync waits for a checkpoint; 0: it returns at once. */
+export const FSYNC_STRICT = 50;
+export const OPENED_CLEAN = 51;
+/** 1 once a device write failed: nothing is acknowledged as durable any more. */
+export const DEVICE_FAILED = 52;
+export const MAINTENANCE_STOP = 53;
+const GLOBALS_WORDS = 1024;
+/** 1 MiB: long enough that the device's cost per request does not count. */
+export const RUN_BLOCKS = 256;
+
+/** What another thread of the process needs to attach. Survives structured cloning. */
+export interface ArenaShape {
+  readonly memory: SharedArrayBuffer;
+  readonly frames: number;
+  readonly groupsMax: number;
+}
+
+export let memory: SharedArrayBuffer = new SharedArrayBuffer(0);
+/** Machine address of word 0. */
+export let arenaAddress = 0;
+export let FRAME_COUNT = 0;
+export let GROUPS_MAX = 0;
+export let THREADS_AT = 0;
+export let WINDOWS_AT = 0;
+export let STATS_AT = 0;
+export let SLOT_BUCKETS_AT = 0;
+export let SLOTS_AT = 0;
+export let STRIPES_AT = 0;
+export let FRAME_BLOCK = 0;
+export let FRAME_STATE = 0;
+export let FRAME_NEXT = 0;
+export let FRAME_DIRTY = 0;
+export let FRAME_USED = 0;
+export let FRAME_BUCKETS = 0;
+export let BUCKET_MASK = 0;
+export let PAGES_AT = 0;
+/** Where the checkpoint gathers pages of neighbouring blocks. */
+export let RUN_AT = 0;
+export let GROUP_FREE = 0;
+export let GROUP_DIRTY = 0;
+export let GROUP_PENDING = 0;
+export let BITMAP_AT = 0;
+export let PENDING_AT = 0;
+/** Words of one bitmap over all groups. */
+export let BITMAP_WORDS = 0;
+/** Scratch words of this thread. */
+export let scratchAt = 0;
+
+function powerOfTwoFrom(count: number): number {
+  let size = 1;
+  while (size < count) size *= 2;
+  return size;
+}
+
+/** Lays the regions out, `skewWords` later than they might, and returns the size of the arena in words. */
+function layRegions(frames: number, groupsMax: number, skewWords: number): number {
+  let at = GLOBALS_WORDS + skewWords;
+  const take = (words: number): number => {
+    const start = at;
+    at += Math.ceil(words / BLOCK_WORDS) * BLOCK_WORDS;
+    return start;
+  };
+  FRAME_COUNT = frames;
+  GROUPS_MAX = groupsMax;
+  THREADS_AT = take(THREADS_MAX * THREAD_WORDS);
+  WINDOWS_AT = take(WINDOW_COUNT * WINDOW_WORDS);
+  STATS_AT = take(STATS_WORDS);
+  SLOT_BUCKETS_AT = take(SLOT_BUCKETS);
+  SLOTS_AT = take(SLOT_COUNT * SLOT_WORDS);
+  STRIPES_AT = take(STRIPE_COUNT * 2);
+  FRAME_BLOCK = take(frames);
+  FRAME_STATE = take(frames);
+  FRAME_NEXT = take(frames);
+  FRAME_DIRTY = take(frames);
+  FRAME_USED = take(frames);
+  BUCKET_MASK = powerOfTwoFrom(frames * 2) - 1;
+  FRAME_BUCKETS = take(BUCKET_MASK + 1);
+  PAGES_AT = take(frames * BLOCK_WORDS);
+  RUN_AT = take(RUN_BLOCKS * BLOCK_WORDS);
+  GROUP_FREE = take(groupsMax);
+  GROUP_DIRTY = take(groupsMax);
+  GROUP_PENDING = take(groupsMax * 2);
+  BITMAP_WORDS = groupsMax * (GROUP_BLOCKS / 32);
+  BITMAP_AT = take(BITMAP_WORDS);
+  PENDING_AT = take(BITMAP_WORDS * 2);
+  return at;
+}
+
+/** Makes a new arena for `frames` cached pages and a volume that may grow to `groupsMax` groups, and attaches to it. */
+export function createArena(frames: number, groupsMax: number): ArenaShape {
+  // One page more, so that frames can be aligned to pages of the machine whatever address the buffer has.
+  const words = layRegions(frames, groupsMax, BLOCK_WORDS);
+  const shape = { memory: new SharedArrayBuffer(words * 4), frames, groupsMax };
+  attachArena(shape);
+  return shape;
+}
+
+/** Attaches the calling thread, once, and gives it scratch of its own. */
+export function attachArena(shape: ArenaShape): void {
+  memory = shape.memory;
+  mapMemory(shape.memory);
+  arenaAddress = addressOf(B);
+  layRegions(shape.frames, shape.groupsMax, ((BLOCK_BYTES - (arenaAddress % BLOCK_BYTES)) % BLOCK_BYTES) / 4);
+  const thread = Atomics.add(I, THREADS_ATTACHED, 1);
+  if (thread >= THREADS_MAX) throw new Error(`more than ${THREADS_MAX} threads attached to the volume`);
+  scratchAt = THREADS_AT + thread * THREAD_WORDS;
+}
+
+/** Machine address of a word of the arena. */
+export function addressOfWord(at: number): number {
+  return arenaAddress + at * 4;
+}
+
+export function generation(): number {
+  return W[GENERATION]!;
+}

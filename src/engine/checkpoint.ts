@@ -1,0 +1,201 @@
+/**
+ * The checkpoint: makes the state of the volume at one moment durable, as a whole.
+ *
+ *  1. Close the generation, with the checkpoint lock held exclusively, so between operations: bring layer records and
+ *     group records into the catalog, write the group bitmaps' images into their idle copies, note the superblock, and
+ *     count the generation up. What changes from now on changes copies.
+ *  2. Write the dirty pages of the closed generation, while operations go on.
+ *  3. Flush. Everything that the new superblock refers to is durable.
+ *  4. Write the superblock into the block of its parity – the other one stays – and flush again.
+ *  5. Blocks freed in the closed generation become allocatable, and the device is told.
+ *
+ * A crash before 4 is complete leaves the previous checkpoint, of which nothing was overwritten (P3).
+ *
+ * Invariant C1: closing allocates catalog pages and so changes groups; the loop in `settleGroups` ends because a group's
+ * record is copied at most once a generation.
+ */
+import { BLOCK_BYTES, BLOCK_WORDS, FORMAT_VERSION, GROUP, SUPERBLOCK_MAGIC } from '../layout/constants.js';
+import { I, W } from '../layout/memory.js';
+import {
+  GROUP_WORDS,
+  groupLive,
+  setGroupChecksum,
+  setGroupFree,
+  setGroupLive,
+  setSuperblockBlocks,
+  setSuperblockCatalogBlock,
+  setSuperblockCatalogGeneration,
+  setSuperblockCheckpointHi,
+  setSuperblockCheckpointLo,
+  setSuperblockChecksum,
+  setSuperblockCleanlyClosed,
+  setSuperblockCreatedHi,
+  setSuperblockCreatedLo,
+  setSuperblockFreeBlocks,
+  setSuperblockGeneration,
+  setSuperblockHashKey0,
+  setSuperblockHashKey1,
+  setSuperblockLayers,
+  setSuperblockMagic,
+  setSuperblockNextLayer,
+  setSuperblockUuid0,
+  setSuperblockVersion,
+  superblockUuid0At,
+} from '../layout/records.js';
+import { crc32 } from '../linux/libc.js';
+import {
+  CATALOG_LOCK,
+  CATALOG_ROOT,
+  CHANGED,
+  CHECKPOINTS,
+  CHECKPOINT_LOCK,
+  CHECKPOINT_MUTEX,
+  CREATED,
+  DEVICE_FAILED,
+  FREE_BLOCKS,
+  GENERATION,
+  GROUP_DIRTY,
+  HASH_KEY,
+  LAYER_COUNT,
+  NEXT_LAYER,
+  RUN_AT,
+  TOTAL_BLOCKS,
+  UUID,
+  WINDOWED_BLOCKS,
+  addressOfWord,
+} from './arena.js';
+import { findInCatalog, insertInCatalog, updateInCatalog, useCatalog } from './catalog.js';
+import { nowHi, nowLo, readClock } from './clock.js';
+import { discardBlocks, flushDevice, writeBlocks } from './device.js';
+import { LcfsError } from './errors.js';
+import { lockExclusive, unlockExclusive } from './locks.js';
+import { writeDirtyPages } from './pager.js';
+import { saveAllSlots } from './slots.js';
+import { bitmapBlock, closeIdleWindows, groupCount, groupImage, pendingBlocks, settlePending } from './space.js';
+import { releasePath, valueOf } from './tree.js';
+
+/** The superblock waits here while pages are written; the run buffer has a page to spare for it. */
+const IMAGE_WORDS = BLOCK_WORDS;
+/** Shorter runs of freed blocks are not worth a discard request. */
+const DISCARD_BLOCKS_MIN = 16;
+
+/**
+ * Makes everything that was done before the call durable. Returns the generation that was completed, or the last one if
+ * nothing had changed. Throws LcfsError('io') if the device failed; the volume then stays at its last checkpoint.
+ */
+export function checkpoint(cleanlyClosed = false): number {
+  lockExclusive(CHECKPOINT_MUTEX);
+  try {
+    if (!cleanlyClosed && Atomics.load(I, CHANGED) === 0 && pendingBlocks() === 0) return W[GENERATION]! - 1;
+    if (I[DEVICE_FAILED] !== 0) throw new LcfsError('io', 'the device failed before; unmount, repair it and mount again');
+    return completeGeneration(cleanlyClosed);
+  } finally {
+    unlockExclusive(CHECKPOINT_MUTEX);
+  }
+}
+
+function completeGeneration(cleanlyClosed: boolean): number {
+  const superblock = new Uint32Array(IMAGE_WORDS);
+  const closed = W[GENERATION]!;
+  try {
+    closeGeneration(superblock, cleanlyClosed);
+    writeDirtyPages(closed);
+    flushDevice();
+    writeSuperblock(superblock, closed);
+    flushDevice();
+  } catch (error) {
+    // A device that lost a write cannot be trusted with the next one: nothing is acknowledged any more.
+    Atomics.store(I, DEVICE_FAILED, 1);
+    throw new LcfsError('io', `checkpoint ${closed} failed: ${(error as Error).message}; the volume stays as of the one before`);
+  }
+  settlePending(closed, (block, count) => {
+    if (count >= DISCARD_BLOCKS_MIN) discardBlocks(block, count);
+  });
+  Atomics.add(I, CHECKPOINTS, 1);
+  return closed;
+}
+
+function closeGeneration(superblock: Uint32Array, cleanlyClosed: boolean): void {
+  lockExclusive(CHECKPOINT_LOCK);
+  lockExclusive(CATALOG_LOCK);
+  try {
+    closeIdleWindows();
+    saveAllSlots();
+    settleGroups();
+    writeGroupImages();
+    releasePath();
+    drawSuperblock(cleanlyClosed);
+    superblock.set(W.subarray(RUN_AT, RUN_AT + BLOCK_WORDS));
+    Atomics.store(I, CHANGED, 0);
+    Atomics.store(I, GENERATION, W[GENERATION]! + 1);
+  } finally {
+    releasePath();
+    unlockExclusive(CATALOG_LOCK);
+    unlockExclusive(CHECKPOINT_LOCK);
+  }
+}
+
+/** Gives every changed group a record that may be written in place, until that changes no more groups (C1). */
+function settleGroups(): void {
+  useCatalog();
+  for (let settled = false; !settled; ) {
+    settled = true;
+    for (let group = 0; group < groupCount(); group++) {
+      if (W[GROUP_DIRTY + group] !== 1) continue;
+      if (findInCatalog(group, GROUP, 0, 0) === 0) insertInCatalog(group, GROUP, 0, 0, GROUP_WORDS * 4);
+      else updateInCatalog(group, GROUP, 0, 0);
+      W[GROUP_DIRTY + group] = 2;
+      settled = false;
+    }
+  }
+}
+
+/** Writes the image of each changed group into the copy that is not live, and makes that the live one. */
+function writeGroupImages(): void {
+  for (let group = 0; group < groupCount(); group++) {
+    if (W[GROUP_DIRTY + group] === 0) continue;
+    const record = valueOf(updateInCatalog(group, GROUP, 0, 0));
+    const live = 1 - groupLive(record);
+    setGroupLive(record, live);
+    setGroupFree(record, groupImage(group, RUN_AT));
+    setGroupChecksum(record, crc32(0, addressOfWord(RUN_AT), BLOCK_BYTES));
+    writeBlocks(bitmapBlock(group, live), 1, addressOfWord(RUN_AT));
+    W[GROUP_DIRTY + group] = 0;
+  }
+}
+
+/** Makes the superblock in the run buffer. */
+function drawSuperblock(cleanlyClosed: boolean): void {
+  const at = RUN_AT;
+  readClock();
+  W.fill(0, at, at + BLOCK_WORDS);
+  setSuperblockMagic(at, SUPERBLOCK_MAGIC);
+  setSuperblockVersion(at, FORMAT_VERSION);
+  setSuperblockGeneration(at, W[GENERATION]!);
+  setSuperblockBlocks(at, W[TOTAL_BLOCKS]!);
+  setSuperblockCatalogBlock(at, W[CATALOG_ROOT]!);
+  setSuperblockCatalogGeneration(at, W[CATALOG_ROOT + 2]!);
+  setSuperblockNextLayer(at, W[NEXT_LAYER]!);
+  setSuperblockHashKey0(at, W[HASH_KEY]!);
+  setSuperblockHashKey1(at, W[HASH_KEY + 1]!);
+  setSuperblockUuid0(at, W[UUID]!);
+  W.copyWithin(superblockUuid0At(at), UUID, UUID + 4);
+  setSuperblockCreatedLo(at, W[CREATED]!);
+  setSuperblockCreatedHi(at, W[CREATED + 1]!);
+  setSuperblockCheckpointLo(at, nowLo);
+  setSuperblockCheckpointHi(at, nowHi);
+  setSuperblockFreeBlocks(at, I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! + pendingBlocks());
+  setSuperblockLayers(at, W[LAYER_COUNT]!);
+  setSuperblockCleanlyClosed(at, cleanlyClosed ? 1 : 0);
+}
+
+function writeSuperblock(superblock: Uint32Array, closed: number): void {
+  W.set(superblock, RUN_AT);
+  setSuperblockChecksum(RUN_AT, superblockChecksum(RUN_AT));
+  writeBlocks(closed & 1, 1, addressOfWord(RUN_AT));
+}
+
+/** What the checksum of the superblock at `at` ought to be. */
+export function superblockChecksum(at: number): number {
+  return crc32(0, addressOfWord(at) + 8, BLOCK_BYTES - 8);
+}

@@ -1,0 +1,577 @@
+/**
+ * Layers: create, clone, seal, rename, remove, list. Control plane: these throw LcfsError and make objects.
+ *
+ * A clone copies the parent's root pointer and nothing else, so it costs the same whatever the parent holds. It seals
+ * the parent: from then on parent and clone cannot influence each other.
+ *
+ * Removal has two steps. `removeLayer` takes the layer out of the catalog's names, which is durable with the next
+ * checkpoint, as one change. The maintenance thread then frees what the layer owns (reclaim.ts), and goes on after a crash.
+ *
+ * Invariants
+ *  L1  A layer with children is sealed. Children go before their parent.
+ *  L2  layerChildren is the number of CHILD records of a layer.
+ *  L3  A layer index is never used again.
+ */
+import {
+  BLOCK_BYTES,
+  GLOBAL_LAYER,
+  INODE,
+  LAYER,
+  LAYER_REMOVING,
+  LAYER_SEALED,
+  LAYER_WRITABLE,
+  NAME_BYTES_MAX,
+  ROOT_INO,
+  type LayerIndex,
+} from '../layout/constants.js';
+import { I, W } from '../layout/memory.js';
+import {
+  INODE_WORDS,
+  LAYER_WORDS,
+  addSlotMounts,
+  inodeAtimeLoAt,
+  inodeBtimeLoAt,
+  inodeCtimeLoAt,
+  inodeMtimeLoAt,
+  layerChildren,
+  layerCreatedHi,
+  layerCreatedLo,
+  layerDepth,
+  layerInodes,
+  layerOwnBlocks,
+  layerOwnPages,
+  layerOwnPagesAt,
+  layerParent,
+  layerQuotaBlocks,
+  layerRootBlockAt,
+  layerState,
+  loadSlotMounts,
+  setInodeLinks,
+  setInodeMode,
+  setLayerChildren,
+  setLayerCreatedHi,
+  setLayerCreatedLo,
+  setLayerDepth,
+  setLayerInodes,
+  setLayerNextIno,
+  setLayerOwnBlocks,
+  setLayerOwnPages,
+  setLayerParent,
+  setLayerQuotaBlocks,
+  setLayerState,
+  setSlotDirty,
+  slotMountsAt,
+} from '../layout/records.js';
+import { ENOENT } from '../linux/errno.js';
+import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, LAYER_COUNT, NEXT_LAYER, REMOVING_LAYERS, scratchAt } from './arena.js';
+import {
+  PROPERTY_BYTES_MAX,
+  addChild,
+  addName,
+  addRemoving,
+  childrenOf,
+  findName,
+  insertInCatalog,
+  layerName,
+  nextInCatalog,
+  propertiesOf,
+  removeChild,
+  removeName,
+  removeProperties,
+  seekInCatalog,
+  storeProperty,
+  useCatalog,
+} from './catalog.js';
+import { checkpoint } from './checkpoint.js';
+import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
+import { BlockError, LcfsError } from './errors.js';
+import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { panic, ringMaintenance } from './operation.js';
+import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { admit, closeWindowsOf, dismiss, pendingBlocks } from './space.js';
+import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
+
+/** Pages of the catalog that creating or removing a layer copies at worst, with its names and properties. */
+const BLOCKS_PER_CHANGE = 64;
+
+export type LayerState = 'writable' | 'sealed' | 'removing';
+
+export interface LayerInfo {
+  index: LayerIndex;
+  name: string;
+  state: LayerState;
+  /** Name of the parent. */
+  parent?: string;
+  parentIndex?: LayerIndex;
+  /** Length of the chain of parents. */
+  depth: number;
+  children: number;
+  created: Date;
+  /** What the layer occupies itself, data and tree pages, without what it inherits. */
+  ownBytes: number;
+  /** Data the layer may own; 0: no limit. */
+  quotaBytes: number;
+  /** Inodes in the layer, inherited ones included. */
+  inodes: number;
+  /** Users that hold the layer at the moment. */
+  holders: number;
+  properties: Record<string, string>;
+}
+
+export interface CreateOptions {
+  /** Name of the layer to clone. It is sealed. */
+  parent?: string | undefined;
+  quotaBytes?: number | undefined;
+  properties?: Record<string, string> | undefined;
+}
+
+// Names
+
+function nameBytes(name: string): Buffer {
+  const bytes = Buffer.from(name);
+  if (bytes.length === 0 || bytes.length > NAME_BYTES_MAX || name === '.' || name === '..' || /[/\0]/.test(name)) {
+    throw new LcfsError('invalid', `"${name.slice(0, 300)}" cannot be the name of a layer: 1 to 255 bytes, no "/", not "." or ".."`);
+  }
+  return bytes;
+}
+
+function noSuchLayer(name: string): LcfsError {
+  return new LcfsError('not-found', `there is no layer "${name}"; lcfs layer ls lists the layers`);
+}
+
+/** Runs with the catalog locked for reading. */
+function readCatalog<T>(work: () => T): T {
+  lockShared(CATALOG_LOCK);
+  try {
+    return work();
+  } catch (error) {
+    throw translate(error);
+  } finally {
+    releasePath();
+    unlockShared(CATALOG_LOCK);
+  }
+}
+
+/** What a caller of the control plane gets to see of an error. */
+function translate(error: unknown): unknown {
+  return error instanceof BlockError ? new LcfsError('io', error.message) : error;
+}
+
+/**
+ * Runs a change of the catalog, with the tree of the layer in `slot` (0: none) locked as well, so that operations on it
+ * finish first. `prepare` may refuse by throwing; once it has returned, `change` must not fail: an error in it ends the
+ * process.
+ */
+function changeCatalog<T, R>(slot: number, prepare: () => T, change: (prepared: T) => R): R {
+  admitCatalog();
+  if (slot !== 0) lockExclusive(slotLockWord(slot));
+  lockExclusive(CATALOG_LOCK);
+  try {
+    const prepared = prepare();
+    Atomics.store(I, CHANGED, 1);
+    return carryOut(change, prepared);
+  } catch (error) {
+    throw translate(error);
+  } finally {
+    releasePath();
+    unlockExclusive(CATALOG_LOCK);
+    if (slot !== 0) unlockExclusive(slotLockWord(slot));
+    dismiss(BLOCKS_PER_CHANGE);
+    unlockShared(CHECKPOINT_LOCK);
+  }
+}
+
+function carryOut<T, R>(change: (prepared: T) => R, prepared: T): R {
+  try {
+    return change(prepared);
+  } catch (error) {
+    return panic(error);
+  }
+}
+
+/** Takes the checkpoint lock with room for a change of the catalog. */
+function admitCatalog(): void {
+  for (let tries = 0; ; tries++) {
+    lockShared(CHECKPOINT_LOCK);
+    if (admit(BLOCKS_PER_CHANGE, true)) return;
+    unlockShared(CHECKPOINT_LOCK);
+    if (tries === 2 || pendingBlocks() === 0) throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
+    checkpoint();
+  }
+}
+
+// Looking
+
+/** Index of the layer with this name, -1 if there is none. */
+export function findLayer(name: string): LayerIndex | -1 {
+  const bytes = Buffer.from(name);
+  return readCatalog(() => findName(bytes, 0, bytes.length));
+}
+
+/** The same for bytes of a request; -ENOENT if there is none. */
+export function findLayerBytes(bytes: Uint8Array, at: number, length: number): number {
+  lockShared(CATALOG_LOCK);
+  try {
+    const index = findName(bytes, at, length);
+    return index < 0 ? -ENOENT : index;
+  } catch (error) {
+    if (!(error instanceof BlockError)) panic(error);
+    return -ENOENT;
+  } finally {
+    releasePath();
+    unlockShared(CATALOG_LOCK);
+  }
+}
+
+function indexOf(name: string): LayerIndex {
+  const index = findLayer(name);
+  if (index < 0) throw noSuchLayer(name);
+  return index;
+}
+
+const STATES: Record<number, LayerState> = { [LAYER_WRITABLE]: 'writable', [LAYER_SEALED]: 'sealed', [LAYER_REMOVING]: 'removing' };
+
+/** Describes a layer. Throws LcfsError('not-found'). */
+export function layerInfo(layer: string | LayerIndex): LayerInfo {
+  const index = typeof layer === 'string' ? indexOf(layer) : layer;
+  const slot = acquireSlot(index);
+  if (slot === 0) throw noSuchLayer(String(layer));
+  try {
+    return describe(index, slot);
+  } finally {
+    releaseSlot(slot);
+  }
+}
+
+function describe(index: LayerIndex, slot: number): LayerInfo {
+  const at = slotRecord(slot);
+  const parent = layerParent(at);
+  const [name, parentName, properties] = readCatalog(() => [layerName(index).toString(), parent === 0 ? '' : layerName(parent).toString(), propertiesOf(index)]);
+  return {
+    index,
+    name: index === GLOBAL_LAYER ? 'global' : name,
+    state: STATES[layerState(at)] ?? 'removing',
+    ...(parent === 0 ? {} : { parent: parentName, parentIndex: parent }),
+    depth: layerDepth(at),
+    children: layerChildren(at),
+    created: new Date((layerCreatedLo(at) + layerCreatedHi(at) * 2 ** 32) * 1000),
+    ownBytes: (layerOwnPages(at) + layerOwnBlocks(at)) * BLOCK_BYTES,
+    quotaBytes: layerQuotaBlocks(at) * BLOCK_BYTES,
+    inodes: layerInodes(at),
+    holders: loadSlotMounts(slot),
+    properties,
+  };
+}
+
+/** Layer indices in ascending order from `from` on, `count` at most. Layers that are being removed are left out. */
+export function layerIndices(from: LayerIndex, count: number): LayerIndex[] {
+  return readCatalog(() => {
+    useCatalog();
+    const found: LayerIndex[] = [];
+    let record = seekInCatalog(Math.max(from, 1), LAYER, 0, 0);
+    while (record !== 0 && found.length < count) {
+      const index = W[record]!;
+      if (recordType(record) !== LAYER) record = seekInCatalog(index + 1, LAYER, 0, 0);
+      else {
+        if (layerState(valueOf(record)) !== LAYER_REMOVING) found.push(index);
+        record = nextInCatalog();
+      }
+    }
+    return found;
+  });
+}
+
+const BATCH = 256;
+
+/** All layers but the global one, oldest first. Layers made or removed meanwhile may or may not be among them. */
+export function* listLayers(): Generator<LayerInfo> {
+  for (let from = 1; ; ) {
+    const indices = layerIndices(from, BATCH);
+    for (const index of indices) {
+      const info = tryDescribe(index);
+      if (info !== null) yield info;
+    }
+    if (indices.length < BATCH) return;
+    from = indices.at(-1)! + 1;
+  }
+}
+
+function tryDescribe(index: LayerIndex): LayerInfo | null {
+  try {
+    const info = layerInfo(index);
+    return info.state === 'removing' || info.name === '' ? null : info;
+  } catch (error) {
+    if (error instanceof LcfsError && error.code === 'not-found') return null;
+    throw error;
+  }
+}
+
+/** Names of a layer's children. */
+export function layerChildrenNames(name: string): string[] {
+  const index = indexOf(name);
+  return readCatalog(() => childrenOf(index).map((child) => layerName(child).toString()));
+}
+
+// Creating
+
+/**
+ * Creates a layer, empty or as a clone of `parent`, in constant time. Throws LcfsError: 'exists', 'not-found' for the
+ * parent, 'invalid' for a name or property, 'full'.
+ */
+export function createLayer(name: string, options: CreateOptions = {}): LayerIndex {
+  const bytes = nameBytes(name);
+  const properties = Object.entries(options.properties ?? {});
+  for (const [key, value] of properties) checkProperty(key, value);
+  return withParent(options.parent, (parentSlot, parent) =>
+    changeCatalog(
+      parentSlot,
+      () => {
+        if (findName(bytes, 0, bytes.length) >= 0) throw new LcfsError('exists', `layer "${name}" exists already; choose another name or remove it`);
+        if (parentSlot !== 0 && layerState(slotRecord(parentSlot)) === LAYER_REMOVING) throw noSuchLayer(options.parent!);
+        return Math.ceil((options.quotaBytes ?? 0) / BLOCK_BYTES);
+      },
+      (quotaBlocks) => {
+        const index = enterLayer(bytes, parentSlot, parent, quotaBlocks);
+        for (const [key, value] of properties) storeProperty(index, key, value);
+        return index;
+      },
+    ),
+  );
+}
+
+/** Runs with the parent's slot pinned. Its tree lock is taken, as cloning seals it, before the catalog's. */
+function withParent<T>(name: string | undefined, work: (slot: number, index: LayerIndex) => T): T {
+  if (name === undefined) return work(0, 0);
+  const index = indexOf(name);
+  const slot = acquireSlot(index);
+  if (slot === 0) throw noSuchLayer(name);
+  try {
+    return work(slot, index);
+  } finally {
+    releaseSlot(slot);
+  }
+}
+
+/** Makes the record of a new layer, its names, and its root directory unless it inherits one. */
+function enterLayer(name: Buffer, parentSlot: number, parent: LayerIndex, quotaBlocks: number): LayerIndex {
+  const index = W[NEXT_LAYER]!++;
+  W[LAYER_COUNT]!++;
+  const record = scratchAt + 64;
+  W.fill(0, record, record + LAYER_WORDS);
+  if (parentSlot !== 0) inherit(record, parentSlot, parent);
+  readClock();
+  setLayerState(record, LAYER_WRITABLE);
+  setLayerQuotaBlocks(record, quotaBlocks);
+  setLayerCreatedLo(record, nowLo);
+  setLayerCreatedHi(record, nowHi);
+  if (parentSlot === 0) plantRoot(record, index);
+  useCatalog();
+  const value = valueOf(insertInCatalog(index, LAYER, 0, 0, LAYER_WORDS * 4));
+  W.copyWithin(value, record, record + LAYER_WORDS);
+  addName(name, index);
+  if (parentSlot !== 0) addChild(parent, index);
+  return index;
+}
+
+/** Seals the parent and takes over its tree. */
+function inherit(record: number, parentSlot: number, parent: LayerIndex): void {
+  const from = slotRecord(parentSlot);
+  seal(parentSlot, parent);
+  setLayerChildren(from, layerChildren(from) + 1);
+  W.copyWithin(record, from, from + LAYER_WORDS);
+  setLayerParent(record, parent);
+  setLayerChildren(record, 0);
+  setLayerDepth(record, layerDepth(from) + 1);
+  setLayerOwnPages(record, 0);
+  setLayerOwnBlocks(record, 0);
+}
+
+/** Seals a layer whose slot is pinned: operations that are changing it finish first. */
+function seal(slot: number, layer: LayerIndex): void {
+  setSlotDirty(slot, 1);
+  if (layerState(slotRecord(slot)) !== LAYER_WRITABLE) return;
+  setLayerState(slotRecord(slot), LAYER_SEALED);
+  closeWindowsOf(layer);
+}
+
+/** Makes the tree of a new layer: a root directory with mode 0755. */
+function plantRoot(record: number, layer: LayerIndex): void {
+  useTree(layerRootBlockAt(record), layer, layerOwnPagesAt(record));
+  createTree();
+  const inode = valueOf(insert(ROOT_INO, INODE, 0, 0, INODE_WORDS * 4));
+  setInodeMode(inode, 0o40755);
+  setInodeLinks(inode, 2);
+  for (const time of [inodeAtimeLoAt(inode), inodeMtimeLoAt(inode), inodeCtimeLoAt(inode), inodeBtimeLoAt(inode)]) {
+    W[time] = nowLo;
+    I[time + 1] = nowHi;
+    W[time + 2] = nowNsec;
+  }
+  setLayerNextIno(record, ROOT_INO + 1);
+  setLayerInodes(record, 1);
+}
+
+/** Part of formatting: the global layer. */
+export function createGlobalLayer(): void {
+  const record = scratchAt + 64;
+  W.fill(0, record, record + LAYER_WORDS);
+  readClock();
+  setLayerState(record, LAYER_WRITABLE);
+  setLayerCreatedLo(record, nowLo);
+  setLayerCreatedHi(record, nowHi);
+  plantRoot(record, GLOBAL_LAYER);
+  useCatalog();
+  const value = valueOf(insertInCatalog(GLOBAL_LAYER, LAYER, 0, 0, LAYER_WORDS * 4));
+  W.copyWithin(value, record, record + LAYER_WORDS);
+  releasePath();
+}
+
+// Changing
+
+/** Runs a change of one layer with its tree locked exclusively and the catalog locked. */
+function changeLayer<T, R>(name: string, prepare: (record: number, index: LayerIndex, slot: number) => T, change: (prepared: T, record: number, index: LayerIndex, slot: number) => R): R {
+  const index = indexOf(name);
+  const slot = acquireSlot(index);
+  if (slot === 0) throw noSuchLayer(name);
+  const record = slotRecord(slot);
+  try {
+    return changeCatalog(
+      slot,
+      () => {
+        if (layerState(record) === LAYER_REMOVING) throw noSuchLayer(name);
+        return prepare(record, index, slot);
+      },
+      (prepared) => {
+        setSlotDirty(slot, 1);
+        return change(prepared, record, index, slot);
+      },
+    );
+  } finally {
+    releaseSlot(slot);
+  }
+}
+
+/** Makes a layer immutable. Sealing a sealed layer changes nothing. */
+export function sealLayer(name: string): void {
+  changeLayer(name, () => undefined, (_, __, index, slot) => seal(slot, index));
+}
+
+/** Gives a layer another name. Throws LcfsError('exists'). */
+export function renameLayer(name: string, newName: string): void {
+  const bytes = nameBytes(newName);
+  changeLayer(
+    name,
+    () => {
+      if (name !== newName && findName(bytes, 0, bytes.length) >= 0) throw new LcfsError('exists', `layer "${newName}" exists already`);
+    },
+    (_, __, index) => {
+      removeName(index);
+      addName(bytes, index);
+    },
+  );
+}
+
+/** Seals a layer, gives it its final name and makes it durable. */
+export function commitLayer(name: string, newName: string = name): void {
+  if (newName !== name) renameLayer(name, newName);
+  sealLayer(newName);
+  checkpoint();
+}
+
+/**
+ * Removes a layer, in constant time; its space comes back in the background. Throws LcfsError: 'busy' if it has children
+ * or is held, 'not-found'.
+ */
+export function removeLayer(name: string): void {
+  const parent = layerInfo(name).parentIndex ?? 0;
+  // The parent's slot is pinned beforehand: with the catalog locked no slot can be loaded.
+  const parentSlot = parent === 0 ? 0 : acquireSlot(parent);
+  try {
+    changeLayer(name, (record, index, slot) => refuseIfUsed(name, record, index, slot), (_, record, index) => takeOut(record, index, parentSlot));
+  } finally {
+    if (parentSlot !== 0) releaseSlot(parentSlot);
+  }
+  ringMaintenance();
+}
+
+function refuseIfUsed(name: string, record: number, index: LayerIndex, slot: number): void {
+  if (layerChildren(record) > 0) {
+    const child = layerName(childrenOf(index)[0]!).toString();
+    throw new LcfsError('busy', `layer "${name}" has children (${layerChildren(record)}, among them "${child}"); remove them first`);
+  }
+  const holders = loadSlotMounts(slot);
+  if (holders > 0) throw new LcfsError('busy', `layer "${name}" is in use (by ${holders}); unmount it first`);
+}
+
+/** Takes a layer out of the catalog, but for the record from which its space is reclaimed. */
+function takeOut(record: number, index: LayerIndex, parentSlot: number): void {
+  removeName(index);
+  removeProperties(index);
+  addRemoving(index);
+  if (parentSlot !== 0) {
+    const parent = slotRecord(parentSlot);
+    removeChild(layerParent(record), index);
+    setLayerChildren(parent, layerChildren(parent) - 1);
+    setSlotDirty(parentSlot, 1);
+  }
+  setLayerState(record, LAYER_REMOVING);
+  closeWindowsOf(index);
+  W[LAYER_COUNT]!--;
+  Atomics.add(I, REMOVING_LAYERS, 1);
+}
+
+// Properties
+
+function checkProperty(key: string, value: string): void {
+  if (key === '' || Buffer.byteLength(key) + Buffer.byteLength(value) > PROPERTY_BYTES_MAX) {
+    throw new LcfsError('invalid', `property "${key.slice(0, 100)}" is empty or longer than ${PROPERTY_BYTES_MAX} bytes with its value`);
+  }
+}
+
+/** Sets a property of a layer; null removes it. Throws LcfsError('invalid') if key and value are longer than 960 bytes. */
+export function setProperty(name: string, key: string, value: string | null): void {
+  checkProperty(key, value ?? '');
+  changeLayer(name, () => undefined, (_, __, index) => storeProperty(index, key, value));
+}
+
+export function getProperty(name: string, key: string): string | undefined {
+  const index = indexOf(name);
+  return readCatalog(() => propertiesOf(index))[key];
+}
+
+/** Limits the data a layer may own; 0: no limit. */
+export function setQuota(name: string, bytes: number): void {
+  changeLayer(name, () => undefined, (_, record) => setLayerQuotaBlocks(record, Math.ceil(bytes / BLOCK_BYTES)));
+}
+
+// Holders
+
+/**
+ * Counts one more user of a layer, which is not removed meanwhile. Returns how many there are. The slot stays pinned: one
+ * that left the arena would forget its holders. The catalog's lock keeps a removal from deciding at the same time.
+ */
+export function holdLayer(name: string): number {
+  const slot = acquireSlot(indexOf(name));
+  if (slot === 0) throw noSuchLayer(name);
+  return readCatalog(() => {
+    if (layerState(slotRecord(slot)) !== LAYER_REMOVING) return addSlotMounts(slot, 1) + 1;
+    releaseSlot(slot);
+    throw noSuchLayer(name);
+  });
+}
+
+/** Counts one user less. Returns how many are left; releasing a layer that nobody holds changes nothing. */
+export function releaseLayer(name: string): number {
+  const slot = acquireSlot(indexOf(name));
+  if (slot === 0) throw noSuchLayer(name);
+  try {
+    for (;;) {
+      const holders = loadSlotMounts(slot);
+      if (holders === 0) return 0;
+      if (Atomics.compareExchange(I, slotMountsAt(slot), holders, holders - 1) !== holders) continue;
+      releaseSlot(slot);
+      return holders - 1;
+    }
+  } finally {
+    releaseSlot(slot);
+  }
+}

@@ -1,0 +1,67 @@
+/**
+ * The maintenance thread: checkpoints when something changed, and gives back the space of removed layers.
+ *
+ * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
+ */
+import { writeSync } from 'node:fs';
+import { I } from '../layout/memory.js';
+import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
+import { checkpoint } from './checkpoint.js';
+import { reclaimStep } from './reclaim.js';
+
+/** Steps of reclaiming between looks at the clock. */
+const STEPS_PER_LOOK = 16;
+
+/** Works until `stopMaintenance`. Blocks its thread. */
+export function runMaintenance(): void {
+  let last = performance.now();
+  while (Atomics.load(I, MAINTENANCE_STOP) === 0) {
+    const more = reclaimSome();
+    const due = performance.now() - last >= I[SYNC_INTERVAL_MS]!;
+    if (due || I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2) {
+      tryCheckpoint();
+      last = performance.now();
+    }
+    if (!more) sleepUntilRung(Math.max(1, I[SYNC_INTERVAL_MS]! - (performance.now() - last)));
+  }
+}
+
+function reclaimSome(): boolean {
+  for (let i = 0; i < STEPS_PER_LOOK; i++) if (!reclaimStep()) return false;
+  return true;
+}
+
+function sleepUntilRung(timeoutMs: number): void {
+  Atomics.wait(I, MAINTENANCE_BELL, 0, timeoutMs);
+  Atomics.store(I, MAINTENANCE_BELL, 0);
+}
+
+/** A device that failed is reported once by the checkpoint that met it; reads go on. */
+let reported = false;
+function tryCheckpoint(): void {
+  try {
+    checkpoint();
+  } catch (error) {
+    if (!reported) writeSync(2, `lcfs: ${(error as Error).message}\n`);
+    reported = true;
+  }
+}
+
+/** Lets `runMaintenance` return, whichever thread runs it. */
+export function stopMaintenance(): void {
+  Atomics.store(I, MAINTENANCE_STOP, 1);
+  Atomics.store(I, MAINTENANCE_BELL, 1);
+  Atomics.notify(I, MAINTENANCE_BELL);
+}
+
+/** Sets the seconds between checkpoints (0.1 to 3600). Returns what is in force. */
+export function setSyncInterval(seconds: number): number {
+  Atomics.store(I, SYNC_INTERVAL_MS, Math.round(Math.min(3600, Math.max(0.1, seconds)) * 1000));
+  Atomics.notify(I, MAINTENANCE_BELL);
+  return I[SYNC_INTERVAL_MS]! / 1000;
+}
+
+/** Reclaims everything that can be reclaimed now, in the calling thread. */
+export function reclaimAll(): void {
+  while (reclaimStep());
+}

@@ -1,0 +1,159 @@
+/**
+ * An operation: what one request does to one layer, from taking its locks to giving them back.
+ *
+ *   const slot = beginWrite(layer, dataBlocks, changes);
+ *   if (slot < 0) return slot;
+ *   try { return end(doTheWork()); } catch (error) { return abandon(error); }
+ *
+ * `beginWrite` holds the checkpoint lock (shared), so an operation lies in one generation as a whole, and promises the
+ * blocks that the operation can need at worst, so it never runs out of space half-way. A thread has one operation at a
+ * time. Everything that can be refused is refused before the first change; a failure after it means that the state in
+ * memory is half-changed, and the process ends (`panic`).
+ */
+import { writeSync } from 'node:fs';
+import { LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
+import { I } from '../layout/memory.js';
+import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState, setSlotDirty } from '../layout/records.js';
+import { EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
+import { exitNow } from '../linux/libc.js';
+import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
+import { checkpoint } from './checkpoint.js';
+import { BlockError } from './errors.js';
+import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { admit, chargeTo, dismiss, pendingBlocks } from './space.js';
+import { releasePath, treeChanges, useTree } from './tree.js';
+
+/** Pages that one change of a tree can make: a path of five levels copied, and one split. */
+const BLOCKS_PER_CHANGE = 6;
+/** A full volume is given this many checkpoints to make freed blocks allocatable: frees of this and the last generation. */
+const CHECKPOINTS_FOR_SPACE = 2;
+
+const NONE = 0;
+const READING = 1;
+const WRITING = 2;
+
+let mode = NONE;
+let slot = 0;
+let layer: LayerIndex = 0;
+let admitted = 0;
+let changesBefore = 0;
+
+/** Word index of the working copy of the layer record of the current operation. */
+export function opRecord(): number {
+  return slotRecord(slot);
+}
+
+export function opLayer(): LayerIndex {
+  return layer;
+}
+
+/** Begins to read a layer. Returns 0, -ESTALE if there is no such layer (any more), or -EIO. */
+export function beginRead(of: LayerIndex): number {
+  const found = tryAcquire(of);
+  if (found <= 0) return found;
+  lockShared(slotLockWord(found));
+  slot = found;
+  layer = of;
+  mode = READING;
+  if (layerState(slotRecord(found)) === LAYER_REMOVING) return end(-ESTALE);
+  useTree(layerRootBlockAt(slotRecord(found)), of, 0);
+  return 0;
+}
+
+function tryAcquire(of: LayerIndex): number {
+  try {
+    const found = acquireSlot(of);
+    return found === 0 ? -ESTALE : found;
+  } catch (error) {
+    return reportBlock(error);
+  }
+}
+
+/**
+ * Begins to change a layer with at most `dataBlocks` new data blocks and `changes` changes of its tree. `frees` says that
+ * the operation removes something, so that it may use what is kept for that on a full volume.
+ * Returns 0, -ESTALE, -EROFS for a sealed layer, -ENOSPC, or -EIO.
+ */
+export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, frees = false): number {
+  const found = tryAcquire(of);
+  if (found <= 0) return found;
+  const blocks = dataBlocks + (changes + 1) * BLOCKS_PER_CHANGE;
+  if (!admitInGeneration(blocks, frees)) {
+    releaseSlot(found);
+    return -ENOSPC;
+  }
+  lockExclusive(slotLockWord(found));
+  slot = found;
+  layer = of;
+  mode = WRITING;
+  admitted = blocks;
+  changesBefore = treeChanges;
+  const record = slotRecord(found);
+  if (layerState(record) !== LAYER_WRITABLE) return end(layerState(record) === LAYER_REMOVING ? -ESTALE : -EROFS);
+  useTree(layerRootBlockAt(record), of, layerOwnPagesAt(record));
+  chargeTo(of, layerOwnBlocksAt(record));
+  return 0;
+}
+
+/** Takes the checkpoint lock with `blocks` blocks promised, after a checkpoint if that is what it takes. */
+function admitInGeneration(blocks: number, frees: boolean): boolean {
+  for (let tries = 0; ; tries++) {
+    lockShared(CHECKPOINT_LOCK);
+    if (admit(blocks, frees)) return true;
+    unlockShared(CHECKPOINT_LOCK);
+    if (tries === CHECKPOINTS_FOR_SPACE || pendingBlocks() === 0) return false;
+    checkpoint();
+  }
+}
+
+/** Ends the current operation. Returns its argument. */
+export function end(result: number): number {
+  releasePath();
+  if (mode === WRITING) endWrite();
+  else unlockShared(slotLockWord(slot));
+  releaseSlot(slot);
+  mode = NONE;
+  return result;
+}
+
+function endWrite(): void {
+  if (treeChanges !== changesBefore) {
+    setSlotDirty(slot, 1);
+    if (I[CHANGED] === 0) Atomics.store(I, CHANGED, 1);
+  }
+  unlockExclusive(slotLockWord(slot));
+  dismiss(admitted);
+  unlockShared(CHECKPOINT_LOCK);
+  // A quarter of the cache waits to be written: a checkpoint writes it in long runs, evictions page by page.
+  if (I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2) ringMaintenance();
+}
+
+/** Wakes the maintenance thread. */
+export function ringMaintenance(): void {
+  if (Atomics.compareExchange(I, MAINTENANCE_BELL, 0, 1) === 0) Atomics.notify(I, MAINTENANCE_BELL);
+}
+
+/**
+ * Ends an operation that threw: -EIO for a block that could not be read while nothing had been changed yet. Anything
+ * else ends the process.
+ */
+export function abandon(error: unknown): number {
+  if (mode === NONE || !(error instanceof BlockError) || (mode === WRITING && treeChanges !== changesBefore)) return panic(error);
+  return end(reportBlock(error));
+}
+
+/** Reports a block that is gone or wrong; anything else ends the process. */
+function reportBlock(error: unknown): number {
+  if (!(error instanceof BlockError)) return panic(error);
+  writeSync(2, `lcfs: ${error.message}\n`);
+  return -EIO;
+}
+
+/** Ends the process: the state in memory cannot be trusted. The volume opens again at its last checkpoint. */
+export function panic(error: unknown): never {
+  const text = error instanceof Error ? error.stack : String(error);
+  writeSync(2, `lcfs: ends because of an internal error; the volume is as of its last checkpoint\n${text}\n`);
+  exitNow(70);
+  throw error;
+}

@@ -1,0 +1,432 @@
+/**
+ * Volumes: formatting, opening, attaching threads, growing, closing.
+ *
+ * A process has at most one volume open. Opening reads the newer valid superblock and the bitmaps; there is no log to
+ * replay and no tree to walk, so it takes the same time after a crash.
+ */
+import { execFileSync } from 'node:child_process';
+import { randomFillSync } from 'node:crypto';
+import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, statSync } from 'node:fs';
+import {
+  BLOCK_BYTES,
+  CATALOG_OWNER,
+  FORMAT_VERSION,
+  GROUP,
+  GROUP_BLOCKS,
+  REMOVING,
+  SUPERBLOCK_MAGIC,
+  VOLUME_BLOCKS_MAX,
+  VOLUME_BLOCKS_MIN,
+} from '../layout/constants.js';
+import { I, W } from '../layout/memory.js';
+import {
+  groupChecksum,
+  groupLive,
+  superblockBlocks,
+  superblockCatalogBlock,
+  superblockCatalogGeneration,
+  superblockChecksum as storedChecksum,
+  superblockCleanlyClosed,
+  superblockCreatedHi,
+  superblockCreatedLo,
+  superblockGeneration,
+  superblockHashKey0,
+  superblockHashKey1,
+  superblockLayers,
+  superblockMagic,
+  superblockNextLayer,
+  superblockUuid0At,
+  superblockVersion,
+} from '../layout/records.js';
+import { EACCES, EAGAIN } from '../linux/errno.js';
+import { addressOf, crc32, errno, fcntl, ioctl } from '../linux/libc.js';
+import {
+  CATALOG_LOCK,
+  CATALOG_ROOT,
+  CHECKPOINT_LOCK,
+  CHECKPOINT_MUTEX,
+  CHANGED,
+  CREATED,
+  FRAME_COUNT,
+  FRAME_LIMIT,
+  FREE_BLOCKS,
+  GENERATION,
+  HASH_KEY,
+  LAYER_COUNT,
+  NEXT_LAYER,
+  OPENED_CLEAN,
+  REMOVING_LAYERS,
+  RESERVE_BLOCKS,
+  RUN_AT,
+  SPACE_LOCK,
+  SYNC_INTERVAL_MS,
+  TOTAL_BLOCKS,
+  UUID,
+  WINDOWED_BLOCKS,
+  addressOfWord,
+  attachArena,
+  createArena,
+  type ArenaShape,
+} from './arena.js';
+import { findInCatalog, nextInCatalog, seekInCatalog, useCatalog } from './catalog.js';
+import { checkpoint, superblockChecksum } from './checkpoint.js';
+import { nowHi, nowLo, readClock } from './clock.js';
+import { descriptorDevice, readBlocks, useDevice, type Device } from './device.js';
+import { LcfsError } from './errors.js';
+import { createGlobalLayer } from './layers.js';
+import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { bitmapBlock, growSpace, groupCount, loadGroup, pendingBlocks, reserveFor } from './space.js';
+import { createTree, recordType, releasePath, valueOf } from './tree.js';
+
+const CACHE_BYTES_DEFAULT = 256 << 20;
+const CACHE_BYTES_MIN = 4 << 20;
+const SYNC_INTERVAL_MS_DEFAULT = 5000;
+/** Bitmaps are reserved for a volume of this size at least, so that it can grow while it is mounted. */
+const GROWTH_GROUPS_MIN = 8192; // 1 TiB
+const BLKGETSIZE64 = 0x80081272;
+const F_GETLK = 5;
+const F_SETLK = 6;
+
+/** An open volume, as another thread of the process gets it. */
+export interface VolumeHandle {
+  readonly path: string;
+  readonly fd: number;
+  readonly readOnly: boolean;
+  readonly arena: ArenaShape;
+}
+
+export interface VolumeInfo {
+  path: string;
+  uuid: string;
+  generation: number;
+  blocks: { total: number; used: number; free: number; reserved: number };
+  layers: number;
+  removing: number;
+  cacheBytes: number;
+  created: Date;
+  openedClean: boolean;
+}
+
+let current: VolumeHandle | null = null;
+
+/** The volume that this thread is attached to. */
+export function currentVolume(): VolumeHandle {
+  if (current === null) throw new LcfsError('state', 'no volume is open');
+  return current;
+}
+
+// Devices
+
+function sizeOf(fd: number): number {
+  const stat = fstatSync(fd);
+  if (!stat.isBlockDevice()) return stat.size;
+  const size = new BigUint64Array(1);
+  if (ioctl(fd, BLKGETSIZE64, addressOf(size)) !== 0) throw new LcfsError('io', `the size of the device cannot be read (errno ${errno()})`);
+  return Number(size[0]);
+}
+
+/** Takes the lock that one process has on a volume. Throws LcfsError('busy') that names the holder. */
+function lockVolume(fd: number, path: string, readOnly: boolean): void {
+  // struct flock: type, whence (i16 each), padding, start, length (i64 each), pid (i32); type 0 read, 1 write.
+  const lock = new Int32Array(8);
+  lock[0] = readOnly ? 0 : 1;
+  if (fcntl(fd, F_SETLK, addressOf(lock)) === 0) return;
+  if (errno() !== EAGAIN && errno() !== EACCES) throw new LcfsError('io', `volume ${path} cannot be locked (errno ${errno()})`);
+  fcntl(fd, F_GETLK, addressOf(lock));
+  throw new LcfsError('busy', `volume ${path} is in use by pid ${lock[6]}; stop it first (lcfs stop MOUNTPOINT)`);
+}
+
+function openDevice(path: string, readOnly: boolean): number {
+  let fd: number;
+  try {
+    const exclusive = statSync(path).isBlockDevice() && !readOnly ? constants.O_EXCL : 0;
+    fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive);
+  } catch (error) {
+    const code = (error as NodeJS.ErrnoException).code;
+    if (code === 'ENOENT') throw new LcfsError('not-found', `there is no ${path}; make a volume with: lcfs format ${path} --size 20G`);
+    if (code === 'EBUSY') throw new LcfsError('busy', `${path} is in use: it is mounted or belongs to another device; unmount it first`);
+    throw new LcfsError('io', `${path} cannot be opened: ${(error as Error).message}`);
+  }
+  try {
+    lockVolume(fd, path, readOnly);
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** What other software would take the device for, or an empty string. */
+function foreignContent(path: string): string {
+  try {
+    return execFileSync('blkid', ['-p', '-o', 'value', '-s', 'TYPE', '-s', 'PTTYPE', path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+  } catch {
+    return ''; // exit code 2: nothing found
+  }
+}
+
+// Formatting
+
+export interface FormatOptions {
+  /** Size of the volume; a file is made or extended to it. Without, all of the device or file. */
+  bytes?: number;
+  /** Format even if the device holds something. */
+  force?: boolean;
+}
+
+/**
+ * Makes an empty volume on a block device or in a file. Throws LcfsError: 'exists' if the device holds a filesystem or a
+ * volume and `force` is not set, 'busy', 'invalid' for a size below 4 MiB or above 16 TiB.
+ */
+export function formatVolume(path: string, options: FormatOptions = {}): void {
+  const made = !existsSync(path);
+  if (made && options.bytes === undefined) throw new LcfsError('not-found', `there is no ${path}; to make a file, say how large: --size 20G`);
+  if (made) closeSync(openSync(path, 'wx', 0o600));
+  const fd = openDevice(path, false);
+  try {
+    const bytes = prepareDevice(fd, path, options);
+    withArena(fd, path, () => writeEmptyVolume(Math.min(Math.floor(bytes / BLOCK_BYTES), VOLUME_BLOCKS_MAX)));
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function prepareDevice(fd: number, path: string, options: FormatOptions): number {
+  const content = options.force === true ? '' : foreignContent(path) || (isVolume(fd) ? 'an LCFS volume' : '');
+  if (content !== '') throw new LcfsError('exists', `${path} holds ${content.replaceAll('\n', ', ')}; nothing was changed; to destroy it: --force`);
+  const present = sizeOf(fd);
+  const bytes = options.bytes ?? present;
+  if (bytes < VOLUME_BLOCKS_MIN * BLOCK_BYTES) throw new LcfsError('invalid', `a volume has 4 MiB at least, not ${bytes} bytes`);
+  if (bytes > VOLUME_BLOCKS_MAX * BLOCK_BYTES) throw new LcfsError('invalid', `a volume has 16 TiB at most, not ${bytes} bytes`);
+  if (fstatSync(fd).isFile()) ftruncateSync(fd, Math.max(bytes, present));
+  else if (bytes > present) throw new LcfsError('invalid', `${path} has ${present} bytes only`);
+  return bytes;
+}
+
+function isVolume(fd: number): boolean {
+  return withArena(fd, '', () => [0, 1].some((copy) => readSuperblock(copy)));
+}
+
+/** Runs with a small arena of its own on a device. */
+function withArena<T>(fd: number, path: string, work: () => T): T {
+  if (current !== null) throw new LcfsError('state', 'this process has a volume open already');
+  current = openArena(fd, path, false, CACHE_BYTES_MIN, GROWTH_GROUPS_MIN);
+  try {
+    return work();
+  } finally {
+    current = null;
+  }
+}
+
+function writeEmptyVolume(blocks: number): void {
+  readClock();
+  W[TOTAL_BLOCKS] = blocks;
+  W[GENERATION] = 1;
+  W[NEXT_LAYER] = 1;
+  W[LAYER_COUNT] = 1;
+  W[CREATED] = nowLo;
+  W[CREATED + 1] = nowHi;
+  randomFillSync(W.subarray(UUID, UUID + 4));
+  randomFillSync(W.subarray(HASH_KEY, HASH_KEY + 2));
+  W[RESERVE_BLOCKS] = reserveFor(blocks);
+  for (let group = 0; group < groupCount(); group++) loadGroup(group, 0);
+  useCatalog();
+  createTree();
+  createGlobalLayer();
+  // Both superblocks are written, so that nothing of an earlier volume can come back.
+  checkpoint(true);
+  checkpoint(true);
+}
+
+// Opening
+
+export interface OpenOptions {
+  /** Memory for tree pages, 4 MiB at least; 256 MiB by default. */
+  cacheBytes?: number;
+  readOnly?: boolean;
+  /** Replaces the device, for tests. */
+  device?: Device;
+}
+
+function openArena(fd: number, path: string, readOnly: boolean, cacheBytes: number, groups: number, device?: Device): VolumeHandle {
+  const frames = Math.floor(Math.max(cacheBytes, CACHE_BYTES_MIN) / BLOCK_BYTES);
+  const handle = { path, fd, readOnly, arena: createArena(frames, groups) };
+  useDevice(device ?? descriptorDevice(fd));
+  W[FRAME_LIMIT] = FRAME_COUNT;
+  W[SYNC_INTERVAL_MS] = SYNC_INTERVAL_MS_DEFAULT;
+  return handle;
+}
+
+/**
+ * Opens a volume at its last checkpoint and attaches the calling thread. Throws LcfsError: 'busy' naming the process that
+ * has it, 'corrupt' if it is no volume or damaged, 'not-found', 'io'.
+ */
+export function openVolume(path: string, options: OpenOptions = {}): VolumeHandle {
+  if (current !== null) throw new LcfsError('state', `this process has a volume open already (${current.path})`);
+  const readOnly = options.readOnly === true;
+  const fd = openDevice(path, readOnly);
+  try {
+    const groups = Math.ceil(sizeOf(fd) / BLOCK_BYTES / GROUP_BLOCKS);
+    const reserve = Math.min(Math.max(groups * 4, GROWTH_GROUPS_MIN), Math.ceil(VOLUME_BLOCKS_MAX / GROUP_BLOCKS));
+    current = openArena(fd, path, readOnly, options.cacheBytes ?? CACHE_BYTES_DEFAULT, reserve, options.device);
+    loadSuperblock(path, sizeOf(fd));
+    loadBitmaps(path);
+    countRemoving();
+    return current;
+  } catch (error) {
+    current = null;
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** Reads a superblock to RUN_AT; false if it is none. */
+function readSuperblock(copy: number): boolean {
+  try {
+    readBlocks(copy, 1, addressOfWord(RUN_AT));
+  } catch {
+    return false;
+  }
+  return superblockMagic(RUN_AT) === SUPERBLOCK_MAGIC && storedChecksum(RUN_AT) === superblockChecksum(RUN_AT);
+}
+
+function loadSuperblock(path: string, bytes: number): void {
+  let newest = -1;
+  let generation = 0;
+  for (const copy of [0, 1]) {
+    if (!readSuperblock(copy) || superblockGeneration(RUN_AT) <= generation) continue;
+    newest = copy;
+    generation = superblockGeneration(RUN_AT);
+  }
+  if (newest < 0 || !readSuperblock(newest)) throw new LcfsError('corrupt', `${path} is not an LCFS volume, or both superblocks are damaged; to make one: lcfs format ${path}`);
+  if (superblockVersion(RUN_AT) !== FORMAT_VERSION) throw new LcfsError('corrupt', `${path} has format version ${superblockVersion(RUN_AT)}; this lcfs reads version ${FORMAT_VERSION}`);
+  if (superblockBlocks(RUN_AT) * BLOCK_BYTES > bytes) {
+    throw new LcfsError('corrupt', `${path} has ${bytes} bytes but the volume on it ${superblockBlocks(RUN_AT) * BLOCK_BYTES}: the device was cut; give it back its size`);
+  }
+  takeSuperblock(RUN_AT);
+}
+
+function takeSuperblock(at: number): void {
+  W[GENERATION] = superblockGeneration(at) + 1;
+  W[TOTAL_BLOCKS] = superblockBlocks(at);
+  W[CATALOG_ROOT] = superblockCatalogBlock(at);
+  W[CATALOG_ROOT + 1] = CATALOG_OWNER;
+  W[CATALOG_ROOT + 2] = superblockCatalogGeneration(at);
+  W[NEXT_LAYER] = superblockNextLayer(at);
+  W[HASH_KEY] = superblockHashKey0(at);
+  W[HASH_KEY + 1] = superblockHashKey1(at);
+  W.copyWithin(UUID, superblockUuid0At(at), superblockUuid0At(at) + 4);
+  W[CREATED] = superblockCreatedLo(at);
+  W[CREATED + 1] = superblockCreatedHi(at);
+  W[LAYER_COUNT] = superblockLayers(at);
+  W[OPENED_CLEAN] = superblockCleanlyClosed(at);
+  W[RESERVE_BLOCKS] = reserveFor(W[TOTAL_BLOCKS]!);
+}
+
+function loadBitmaps(path: string): void {
+  lockExclusive(CATALOG_LOCK);
+  try {
+    useCatalog();
+    for (let group = 0; group < groupCount(); group++) {
+      const record = findInCatalog(group, GROUP, 0, 0);
+      if (record === 0) loadGroup(group, 0);
+      else loadBitmap(path, group, valueOf(record));
+    }
+  } catch (error) {
+    if (error instanceof LcfsError) throw error;
+    throw new LcfsError('corrupt', `${path}: ${(error as Error).message}`);
+  } finally {
+    releasePath();
+    unlockExclusive(CATALOG_LOCK);
+  }
+}
+
+function loadBitmap(path: string, group: number, record: number): void {
+  const block = bitmapBlock(group, groupLive(record));
+  readBlocks(block, 1, addressOfWord(RUN_AT));
+  if (crc32(0, addressOfWord(RUN_AT), BLOCK_BYTES) !== groupChecksum(record)) {
+    throw new LcfsError('corrupt', `${path}: the bitmap of block group ${group} (block ${block}) has a wrong checksum`);
+  }
+  loadGroup(group, RUN_AT);
+}
+
+function countRemoving(): void {
+  lockExclusive(CATALOG_LOCK);
+  useCatalog();
+  for (let record = seekInCatalog(0, REMOVING, 0, 0); record !== 0 && W[record] === 0 && recordType(record) === REMOVING; record = nextInCatalog()) {
+    I[REMOVING_LAYERS]!++;
+  }
+  releasePath();
+  unlockExclusive(CATALOG_LOCK);
+}
+
+/** Attaches another thread of the process to the volume. Once a thread. */
+export function attachVolume(handle: VolumeHandle, device?: Device): void {
+  attachArena(handle.arena);
+  useDevice(device ?? descriptorDevice(handle.fd));
+  current = handle;
+}
+
+/** Makes everything durable, marks the volume as cleanly closed and closes it. No other thread may use it any more. */
+export function closeVolume(): void {
+  const { fd, readOnly } = currentVolume();
+  try {
+    if (!readOnly) checkpoint(true);
+  } finally {
+    abandonVolume();
+    closeSync(fd);
+  }
+}
+
+/** Lets go of the volume without writing anything, as a crash would. The descriptor stays open. */
+export function abandonVolume(): void {
+  current = null;
+  useDevice(descriptorDevice(-1));
+}
+
+/** Makes the volume as large as its device has become. Returns the new size in blocks. Throws LcfsError. */
+export function growVolume(): number {
+  const { fd, path, arena } = currentVolume();
+  lockExclusive(CHECKPOINT_MUTEX);
+  lockExclusive(CHECKPOINT_LOCK);
+  lockExclusive(SPACE_LOCK);
+  try {
+    const blocks = Math.min(Math.floor(sizeOf(fd) / BLOCK_BYTES), VOLUME_BLOCKS_MAX);
+    if (blocks > arena.groupsMax * GROUP_BLOCKS) {
+      throw new LcfsError('state', `${path} grew to more than four times its size; unmount and mount it again, then grow it`);
+    }
+    if (blocks > W[TOTAL_BLOCKS]!) growSpace(blocks);
+    I[CHANGED] = 1;
+    W[RESERVE_BLOCKS] = reserveFor(W[TOTAL_BLOCKS]!);
+  } finally {
+    unlockExclusive(SPACE_LOCK);
+    unlockExclusive(CHECKPOINT_LOCK);
+    unlockExclusive(CHECKPOINT_MUTEX);
+  }
+  checkpoint();
+  return W[TOTAL_BLOCKS]!;
+}
+
+function uuidText(): string {
+  const hex = Array.from(W.subarray(UUID, UUID + 4), (word) => word.toString(16).padStart(8, '0')).join('');
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-${hex.slice(12, 16)}-${hex.slice(16, 20)}-${hex.slice(20)}`;
+}
+
+export function volumeInfo(): VolumeInfo {
+  lockShared(SPACE_LOCK);
+  const total = W[TOTAL_BLOCKS]!;
+  const free = I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! + pendingBlocks();
+  unlockShared(SPACE_LOCK);
+  return {
+    path: currentVolume().path,
+    uuid: uuidText(),
+    generation: W[GENERATION]!,
+    blocks: { total, used: total - free, free, reserved: W[RESERVE_BLOCKS]! },
+    layers: W[LAYER_COUNT]! - 1,
+    removing: I[REMOVING_LAYERS]!,
+    cacheBytes: W[FRAME_LIMIT]! * BLOCK_BYTES,
+    created: new Date((W[CREATED]! + W[CREATED + 1]! * 2 ** 32) * 1000),
+    openedClean: W[OPENED_CLEAN] === 1,
+  };
+}
+
