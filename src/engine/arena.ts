@@ -78,6 +78,8 @@ export const OPENED_CLEAN = 51;
 /** 1 once a device write failed: nothing is acknowledged as durable any more. */
 export const DEVICE_FAILED = 52;
 export const MAINTENANCE_STOP = 53;
+/** WINDOW_TICK at the last checkpoint. */
+export const IDLE_TICK = 54;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

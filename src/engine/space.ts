@@ -47,6 +47,7 @@ import {
   GROUP_FREE,
   GROUP_PENDING,
   GROUPS_MAX,
+  IDLE_TICK,
   PENDING_AT,
   PENDING_BLOCKS,
   RESERVE_BLOCKS,
@@ -384,12 +385,11 @@ export function pendingBlocks(): number {
 export function closeIdleWindows(): void {
   lockExclusive(SPACE_LOCK);
   for (let at = WINDOWS_AT; at < WINDOWS_AT + WINDOW_COUNT * WINDOW_WORDS; at += WINDOW_WORDS) {
-    if (windowTick(at) < lastTick) closeWindow(at);
+    if (windowTick(at) < W[IDLE_TICK]!) closeWindow(at);
   }
-  lastTick = W[WINDOW_TICK]!;
+  W[IDLE_TICK] = W[WINDOW_TICK]!;
   unlockExclusive(SPACE_LOCK);
 }
-let lastTick = 0;
 
 /** Copies a group's bitmap to `at`, without pending frees and windows; returns the number of free blocks in it. */
 export function groupImage(group: number, at: number): number {

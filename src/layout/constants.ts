@@ -21,8 +21,8 @@ export const VOLUME_BLOCKS_MIN = 1024;
 /** u32 block numbers: 16 TiB. */
 export const VOLUME_BLOCKS_MAX = 0xffff_fff0;
 
-/** Owner of the catalog's pages; no layer ever gets this index. */
-export const CATALOG_OWNER = 0xffff_ffff;
+/** Owner of the catalog's pages; no layer ever gets this index. Tables that keep "index + 1, 0 for none" have room for it. */
+export const CATALOG_OWNER = 0xffff_fffe;
 export const GLOBAL_LAYER = 0;
 
 export const ROOT_INO = 2;
