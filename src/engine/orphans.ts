@@ -1,0 +1,124 @@
+/**
+ * Orphans: inodes without a name that somebody may still have open. Each has a record (0, ORPHAN, its number) at the start
+ * of the tree, so that they are found again when nobody can have them open any more: after the volume is opened.
+ *
+ * An inode becomes an orphan when its last name goes and when it is made without one (O_TMPFILE); the latter may get a
+ * name. It is freed when the kernel has forgotten it. A large file is freed in steps, each an operation of its own; what
+ * is left in between is a smaller orphan.
+ */
+import { ORPHAN, SYMLINK, XATTR, type Ino, type LayerIndex } from '../layout/constants.js';
+import { inodeLinks, inodeMode, recordHi, recordKey0, recordLo } from '../layout/records.js';
+import { ENOSPC } from '../linux/errno.js';
+import { isRegular } from '../linux/mode.js';
+import { fail } from './errors.js';
+import { countFromZero, storedBlocks } from './extents.js';
+import { addInodeBlocks, changeInode, findInode, inodeSize, removeInode, setInodeSize } from './inode.js';
+import { abandon, beginRead, beginWrite, end } from './operation.js';
+import { insert, recordType, remove, seek } from './tree.js';
+import { cutTo, fewerExtents, unmapChanges } from './truncate.js';
+
+/** Extents, and records of attributes and link targets, freed in one operation. */
+const PER_STEP = 128;
+const MORE = 1;
+
+/** The inode lost its last name, or never had one. */
+export function addOrphan(ino: Ino): void {
+  insert(0, ORPHAN, 0, ino, 0);
+}
+
+/** The inode got a name. */
+export function removeOrphan(ino: Ino): void {
+  if (!remove(0, ORPHAN, 0, ino)) fail('N3: an inode without a name is an orphan', ino);
+}
+
+/** Frees an inode if it has no name. Nobody may have it open. Returns 0, also if it has one or is gone; -EROFS, -ENOSPC, -ESTALE or -EIO. */
+export function reapOrphan(layer: LayerIndex, ino: Ino): number {
+  const orphaned = isOrphan(layer, ino);
+  if (orphaned <= 0) return orphaned;
+  let most = PER_STEP;
+  for (;;) {
+    const result = reapStep(layer, ino, most);
+    if (result === -ENOSPC) {
+      most = fewerExtents(most);
+      if (most === 0) return result;
+    } else if (result !== MORE) return result;
+  }
+}
+
+/** 1 or 0, or a negative error number. Most of what the kernel forgets has a name, so this looks without a lock for writing. */
+function isOrphan(layer: LayerIndex, ino: Ino): number {
+  const refused = beginRead(layer);
+  if (refused < 0) return refused;
+  try {
+    const at = findInode(ino);
+    return end(at !== 0 && inodeLinks(at) === 0 ? 1 : 0);
+  } catch (error) {
+    return abandon(error);
+  }
+}
+
+function reapStep(layer: LayerIndex, ino: Ino, most: number): number {
+  const refused = beginWrite(layer, 0, unmapChanges(most) + 2, true);
+  if (refused < 0) return refused;
+  try {
+    return end(freeSome(ino, most));
+  } catch (error) {
+    return abandon(error);
+  }
+}
+
+function freeSome(ino: Ino, most: number): number {
+  const at = findInode(ino);
+  if (at === 0 || inodeLinks(at) > 0) return 0;
+  if (isRegular(inodeMode(at)) && !freeContents(ino, inodeSize(at), most)) return MORE;
+  if (!removeRecords(ino, most)) return MORE;
+  removeOrphan(ino);
+  removeInode(ino);
+  return 0;
+}
+
+/** Frees extents from the file's end. True when there are none left. */
+function freeContents(ino: Ino, size: number, most: number): boolean {
+  countFromZero();
+  const reached = cutTo(ino, 0, size, most);
+  if (reached === 0) return true;
+  const at = changeInode(ino);
+  setInodeSize(at, reached);
+  addInodeBlocks(at, storedBlocks());
+  return false;
+}
+
+/** Removes records of attributes and of a link's target, at most so many. True when there are none left. */
+function removeRecords(ino: Ino, most: number): boolean {
+  for (let i = 0; i < most; i++) {
+    const record = seek(ino, XATTR, 0, 0);
+    if (record === 0 || recordKey0(record) !== ino || recordType(record) > SYMLINK) return true;
+    remove(ino, recordType(record), recordHi(record), recordLo(record));
+  }
+  return false;
+}
+
+/**
+ * Frees all orphans of a writable layer. Nobody may have any of its files open: for layers of a volume that was just
+ * opened, and for clones, which inherit the orphans of their parent. Returns how many, or a negative error number.
+ */
+export function reapAllOrphans(layer: LayerIndex): number {
+  for (let count = 0; ; count++) {
+    const ino = firstOrphan(layer);
+    if (ino <= 0) return ino < 0 ? ino : count;
+    const failed = reapOrphan(layer, ino);
+    if (failed < 0) return failed;
+  }
+}
+
+/** Some orphan of the layer; 0 if there is none. */
+function firstOrphan(layer: LayerIndex): Ino {
+  const refused = beginRead(layer);
+  if (refused < 0) return refused;
+  try {
+    const record = seek(0, ORPHAN, 0, 0);
+    return end(record !== 0 && recordKey0(record) === 0 && recordType(record) === ORPHAN ? recordLo(record) : 0);
+  } catch (error) {
+    return abandon(error);
+  }
+}
