@@ -1,0 +1,26 @@
+/** Descriptors of /dev/fuse. */
+import { closeSync, constants, openSync } from 'node:fs';
+import { addressOf, errno, ioctl } from '../linux/libc.js';
+import { IOCTL_CLONE } from './protocol.js';
+
+const PATH = '/dev/fuse';
+
+/** Opens /dev/fuse; loads the kernel module if need be. */
+export function openDevice(): number {
+  return openSync(PATH, constants.O_RDWR);
+}
+
+/** Another descriptor of the connection of `device`, with a processing table of its own. Throws if the kernel refuses. */
+export function cloneDevice(device: number): number {
+  const fd = openDevice();
+  const source = new Uint32Array(new SharedArrayBuffer(4));
+  source[0] = device;
+  if (ioctl(fd, IOCTL_CLONE, addressOf(source)) === 0) return fd;
+  const error = errno();
+  closeSync(fd);
+  throw new Error(`cloning a descriptor of ${PATH} failed with error ${error}`);
+}
+
+export function closeDevice(fd: number): void {
+  closeSync(fd);
+}

@@ -1,0 +1,155 @@
+/**
+ * Requests over io_uring. The kernel has a queue for each possible CPU, on which arrive the requests of the tasks running
+ * there. A thread registers entries (a header buffer and a payload buffer) with the queues that it serves. A request fills
+ * an entry and completes its command; the reply is written into the same buffers and committed with the next command,
+ * which also asks for the next request: one system call answers all requests at hand and waits for more.
+ *
+ * FORGET, INTERRUPT and what came before the ring was ready arrive on /dev/fuse all the same (device-queue.ts).
+ *
+ * Memory of an entry:
+ *   header buffer       in header or out header, arguments at RING_ARGUMENTS, then commit id and length of the payload
+ *   two iovecs          at IOVECS, for registration
+ *   scratch             at SCRATCH
+ *   payload             at the next page: WRITE_BYTES_MAX
+ */
+import { ioBuffer, type IoBuffer } from '../linux/libc.js';
+import { SQE, UringUnavailable, type Uring } from '../linux/uring.js';
+import { EINTR, ENODEV, ENOTCONN } from '../linux/errno.js';
+import { NO_REPLY, argumentsBytes, serve } from './dispatch.js';
+import { WRITE_BYTES_MAX } from './init.js';
+import * as P from './protocol.js';
+import { Request, opcodeOf, wordsOf } from './request.js';
+
+const PAGE = 4096;
+const IOVECS = 512;
+const IOVEC_BYTES = 16;
+const SCRATCH = 1024;
+export const ENTRY_MEMORY_BYTES = PAGE + WRITE_BYTES_MAX;
+
+/** Word indices within the part of a submission entry that belongs to FUSE: flags, commit id, queue. */
+const COMMIT_ID = 2;
+const QUEUE = 4;
+
+/** Entries of one queue. */
+export interface QueueShare {
+  readonly queue: number;
+  readonly entries: number;
+}
+
+/** One entry: its request, and the queue it belongs to. */
+class RingEntry {
+  readonly request: Request;
+  readonly queue: number;
+  /** Word index of the header buffer. */
+  readonly header: number;
+
+  constructor(io: IoBuffer, words: Uint32Array, at: number, queue: number) {
+    this.queue = queue;
+    this.header = at / 4;
+    this.request = new Request(io, words, {
+      head: at / 4,
+      args: (at + P.RING_ARGUMENTS) / 4,
+      payload: at + PAGE,
+      reply: at + PAGE,
+      replyBytes: WRITE_BYTES_MAX,
+      scratch: at + SCRATCH,
+    });
+    this.writeIovec(0, at, P.RING_HEADER_BYTES);
+    this.writeIovec(1, at + PAGE, WRITE_BYTES_MAX);
+  }
+
+  private writeIovec(index: number, at: number, bytes: number): void {
+    const r = this.request;
+    const iovec = this.header + (IOVECS + index * IOVEC_BYTES) / 4;
+    const address = r.io.address + at;
+    r.words[iovec] = address % 2 ** 32;
+    r.words[iovec + 1] = Math.floor(address / 2 ** 32);
+    r.words[iovec + 2] = bytes;
+    r.words[iovec + 3] = 0;
+  }
+
+  /** Address of the iovecs. */
+  get iovecs(): number {
+    return this.request.io.address + this.header * 4 + IOVECS;
+  }
+}
+
+export class RingQueues {
+  private readonly ring: Uring;
+  private readonly device: number;
+  private readonly entries: RingEntry[] = [];
+  private live = 0;
+
+  constructor(ring: Uring, device: number, shares: readonly QueueShare[]) {
+    this.ring = ring;
+    this.device = device;
+    const total = shares.reduce((sum, share) => sum + share.entries, 0);
+    const io = ioBuffer(total * ENTRY_MEMORY_BYTES);
+    const words = wordsOf(io);
+    for (const { queue, entries } of shares) {
+      for (let i = 0; i < entries; i++) {
+        this.entries.push(new RingEntry(io, words, this.entries.length * ENTRY_MEMORY_BYTES, queue));
+      }
+    }
+  }
+
+  /** Registers all entries. Throws UringUnavailable if the kernel refuses one. */
+  register(): void {
+    this.entries.forEach((entry, tag) => this.prepareRegistration(entry, tag));
+    this.live = this.entries.length;
+    const result = this.ring.enter(0);
+    if (result < 0) throw new UringUnavailable(`io_uring_enter failed (error ${-result})`);
+    while (this.ring.next()) {
+      if (this.ring.completionResult < 0) throw new UringUnavailable(`registering failed (error ${-this.ring.completionResult})`);
+      this.serveEntry(this.ring.completionTag);
+    }
+  }
+
+  private prepareRegistration(entry: RingEntry, tag: number): void {
+    const at = this.ring.prepare(this.device, P.RING_REGISTER, tag);
+    const { sqes } = this.ring;
+    sqes[at + SQE.address] = entry.iovecs % 2 ** 32;
+    sqes[at + SQE.address + 1] = Math.floor(entry.iovecs / 2 ** 32);
+    sqes[at + SQE.length] = 2;
+    sqes[at + SQE.payload + QUEUE] = entry.queue;
+  }
+
+  /** Serves requests until the connection ends. Throws if the ring fails otherwise. */
+  run(): void {
+    while (this.live > 0) {
+      const result = this.ring.enter(1);
+      if (result < 0 && result !== -EINTR) throw new Error(`io_uring_enter failed with error ${-result}`);
+      while (this.ring.next()) {
+        if (this.ring.completionResult === 0) this.serveEntry(this.ring.completionTag);
+        else this.lose(this.ring.completionResult);
+      }
+    }
+  }
+
+  /** An entry came back without a request: the connection ends, and with it all others. */
+  private lose(result: number): void {
+    if (result !== -ENOTCONN && result !== -ENODEV) throw new Error(`an entry of the FUSE ring failed with error ${-result}`);
+    this.live--;
+  }
+
+  private serveEntry(tag: number): void {
+    const entry = this.entries[tag]!;
+    const r = entry.request;
+    const received = r.words[entry.header + P.RING_PAYLOAD_BYTES / 4]!;
+    const expected = r.words[r.head + P.IN_LENGTH]! - P.IN_HEADER_BYTES - argumentsBytes(opcodeOf(r));
+    r.payloadBytes = Math.min(received, expected, WRITE_BYTES_MAX);
+    this.answer(entry, tag, serve(r));
+  }
+
+  /** Prepares the reply. The unique number of the in header lies where that of the out header does. */
+  private answer(entry: RingEntry, tag: number, result: number): void {
+    const { words, head } = entry.request;
+    words[head + P.OUT_ERROR] = result < 0 && result !== NO_REPLY ? result : 0;
+    words[entry.header + P.RING_PAYLOAD_BYTES / 4] = Math.max(result, 0);
+    const at = this.ring.prepare(this.device, P.RING_COMMIT_AND_FETCH, tag);
+    const { sqes } = this.ring;
+    sqes[at + SQE.payload + COMMIT_ID] = words[entry.header + P.RING_COMMIT_ID / 4]!;
+    sqes[at + SQE.payload + COMMIT_ID + 1] = words[entry.header + P.RING_COMMIT_ID / 4 + 1]!;
+    sqes[at + SQE.payload + QUEUE] = entry.queue;
+  }
+}

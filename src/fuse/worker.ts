@@ -1,0 +1,88 @@
+/**
+ * A thread that serves FUSE requests. It attaches to the volume, makes its queue, says that it is ready, and from then on
+ * waits within system calls: it never comes back to its event loop before the connection has ended.
+ *
+ * It must never touch a path on the mount that it serves: that would be a request to itself.
+ *
+ * An exception while it serves is a bug, after which the state in memory is not to be trusted: the process ends at once.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { panic } from '../engine/operation.js';
+import { attachVolume, type VolumeHandle } from '../engine/volume.js';
+import { pinThread } from '../linux/affinity.js';
+import { cloneDevice, closeDevice } from './device.js';
+import { DeviceQueue, serveDevice } from './device-queue.js';
+import { useDevice } from './forget.js';
+import type { Negotiated } from './init.js';
+import { RingQueues, type QueueShare } from './ring-queue.js';
+import { whenListed } from './synthetic.js';
+import { useExtendedSetxattr } from './xattrs.js';
+import { UringUnavailable, Uring } from '../linux/uring.js';
+
+/** How a thread gets its requests. */
+export type WorkerRole =
+  /** From /dev/fuse, through the connection's own descriptor or another one of the same connection. */
+  | { readonly kind: 'device'; readonly clone: boolean }
+  /** From the ring queues named, on the CPUs named. */
+  | { readonly kind: 'ring'; readonly shares: readonly QueueShare[]; readonly cpus: readonly number[] };
+
+export interface WorkerTask {
+  readonly handle: VolumeHandle;
+  readonly device: number;
+  readonly negotiated: Negotiated;
+  readonly role: WorkerRole;
+}
+
+/** What a thread tells the session. */
+export type WorkerMessage =
+  | { readonly kind: 'ready' }
+  /** There is no such queue on this kernel; the thread ends. */
+  | { readonly kind: 'unavailable'; readonly reason: string }
+  /** The directory `layers` was listed. */
+  | { readonly kind: 'listed' };
+
+const task = workerData as WorkerTask;
+
+function tell(message: WorkerMessage): void {
+  parentPort!.postMessage(message);
+}
+
+function serveDeviceRole(clone: boolean): void {
+  const device = clone ? cloneDevice(task.device) : task.device;
+  const queue = new DeviceQueue(device);
+  tell({ kind: 'ready' });
+  serveDevice(queue);
+  if (clone) closeDevice(device);
+}
+
+/** The number of submissions at once is a power of two. */
+function ringSize(shares: readonly QueueShare[]): number {
+  const entries = shares.reduce((sum, share) => sum + share.entries, 0);
+  return 2 ** Math.ceil(Math.log2(entries));
+}
+
+function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): void {
+  pinThread(cpus);
+  const ring = new Uring(ringSize(shares));
+  const queues = new RingQueues(ring, task.device, shares);
+  queues.register();
+  tell({ kind: 'ready' });
+  queues.run();
+  ring.close();
+}
+
+function main(): void {
+  attachVolume(task.handle);
+  useDevice(task.device);
+  useExtendedSetxattr(task.negotiated.setxattrExtended);
+  whenListed(() => tell({ kind: 'listed' }));
+  if (task.role.kind === 'device') serveDeviceRole(task.role.clone);
+  else serveRingRole(task.role.shares, task.role.cpus);
+}
+
+try {
+  main();
+} catch (error) {
+  if (!(error instanceof UringUnavailable)) panic(error);
+  else tell({ kind: 'unavailable', reason: error.message });
+}
