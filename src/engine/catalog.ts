@@ -55,8 +55,8 @@ export function addName(name: Buffer, layer: LayerIndex): void {
   useCatalog();
   hashName(0, name, 0, name.length);
   for (let collision = 0; collision < 16; collision++) {
-    if (find(0, NAME, hashHi, hashLo | collision) !== 0) continue;
-    const value = valueOf(insert(0, NAME, hashHi, hashLo | collision, name.length + 4));
+    if (find(0, NAME, hashHi, (hashLo | collision) >>> 0) !== 0) continue;
+    const value = valueOf(insert(0, NAME, hashHi, (hashLo | collision) >>> 0, name.length + 4));
     W[value] = layer;
     B.set(name, (value + 1) * 4);
     B.set(name, valueOf(insert(layer, LAYER_NAME, 0, 0, name.length)) * 4);
@@ -148,10 +148,10 @@ export function storeProperty(layer: LayerIndex, key: string, value: string | nu
   const lo = hashLo;
   let free = -1;
   for (let collision = 15; collision >= 0; collision--) {
-    const record = find(layer, PROPERTY, hi, lo | collision);
+    const record = find(layer, PROPERTY, hi, (lo | collision) >>> 0);
     if (record === 0) free = collision;
     else if (splitProperty(record)[0] === key) {
-      remove(layer, PROPERTY, hi, lo | collision);
+      remove(layer, PROPERTY, hi, (lo | collision) >>> 0);
       free = collision;
       break;
     }
@@ -159,7 +159,7 @@ export function storeProperty(layer: LayerIndex, key: string, value: string | nu
   if (value === null) return;
   if (free < 0) fail('catalog: fewer than 16 property names share 60 bits of hash');
   const text = Buffer.concat([keyBytes, Buffer.from(value)]);
-  const at = valueOf(insert(layer, PROPERTY, hi, lo | free, text.length + 4));
+  const at = valueOf(insert(layer, PROPERTY, hi, (lo | free) >>> 0, text.length + 4));
   W[at] = keyBytes.length;
   B.set(text, (at + 1) * 4);
 }
@@ -171,4 +171,11 @@ export function removeProperties(layer: LayerIndex): void {
   }
 }
 
-export { find as findInCatalog, findForUpdate as updateInCatalog, insert as insertInCatalog, remove as removeFromCatalog, seek as seekInCatalog, next as nextInCatalog };
+export {
+  find as findInCatalog,
+  findForUpdate as updateInCatalog,
+  insert as insertInCatalog,
+  remove as removeFromCatalog,
+  seek as seekInCatalog,
+  next as nextInCatalog,
+};

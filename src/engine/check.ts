@@ -187,7 +187,9 @@ function compareWord(block: BlockNumber, end: BlockNumber, taken: number): void 
   const different = (taken ^ (seen[block >>> 5]! | beyond)) >>> 0;
   for (let bit = 0; different !== 0 && bit < 32; bit++) {
     if ((different & (1 << bit)) === 0) continue;
-    report(`block ${block + bit} ${(taken & (1 << bit)) === 0 ? 'is in use but free in the bitmap' : 'is lost: not in use but taken in the bitmap'}`);
+    report(
+      `block ${block + bit} ${(taken & (1 << bit)) === 0 ? 'is in use but free in the bitmap' : 'is lost: not in use but taken in the bitmap'}`,
+    );
   }
 }
 
@@ -239,7 +241,8 @@ function checkChild(what: string, where: string, page: number, index: number, ow
 function markExtent(where: string, record: number, owner: LayerIndex): void {
   const extent = valueOf(record);
   if (extentOwner(extent) !== owner) return;
-  if (extentLength(extent) < 1 || extentLength(extent) > EXTENT_BLOCKS_MAX) return report(`${where}: extent of inode ${W[record]} has ${extentLength(extent)} blocks`);
+  if (extentLength(extent) < 1 || extentLength(extent) > EXTENT_BLOCKS_MAX)
+    return report(`${where}: extent of inode ${W[record]} has ${extentLength(extent)} blocks`);
   mark(extentBlock(extent), extentLength(extent), `${where}, inode ${W[record]}`);
   ownBlocks += extentLength(extent);
   result.dataBlocks += extentLength(extent);
@@ -337,7 +340,8 @@ function checkFamilies(layers: Map<LayerIndex, LayerSeen>): void {
     if (layer.parent === 0) continue;
     const parent = layers.get(layer.parent);
     // The record of a removed parent goes when its space is reclaimed, perhaps before that of a removed child.
-    if (parent !== undefined && layer.depth !== parent.depth + 1) report(`layer ${index} has depth ${layer.depth}, its parent ${parent.depth}`);
+    if (parent !== undefined && layer.depth !== parent.depth + 1)
+      report(`layer ${index} has depth ${layer.depth}, its parent ${parent.depth}`);
   }
 }
 
@@ -373,7 +377,8 @@ function catalogRecord(index: LayerIndex): number {
 function checkName(index: LayerIndex): void {
   if (index === GLOBAL_LAYER) return;
   const name = layerName(index);
-  if (name.length === 0 || findName(name, 0, name.length) !== index) report(`layer ${index} cannot be found by its name "${name.toString()}"`);
+  if (name.length === 0 || findName(name, 0, name.length) !== index)
+    report(`layer ${index} cannot be found by its name "${name.toString()}"`);
   releasePath();
 }
 
@@ -396,7 +401,8 @@ function markFrom(what: string, pointer: number, level: number, owner: LayerInde
     const record = recordAt(page, i);
     if (pageLevel(page) === 0) {
       if (recordType(record) === EXTENT) markExtent(what, record, owner);
-    } else if (childOwner(valueOf(record)) === owner) markFrom(what, valueOf(record), pageLevel(page) - 1, owner, i === from ? cursor : null);
+    } else if (childOwner(valueOf(record)) === owner)
+      markFrom(what, valueOf(record), pageLevel(page) - 1, owner, i === from ? cursor : null);
   }
   unpinPage(page);
 }
@@ -493,7 +499,8 @@ function checkLink(where: string, ino: Ino, record: number): void {
   const lo = W[record + 3]!;
   const parent = linkParent(valueOf(record));
   const entry = find(parent, DIRENT, hi, lo);
-  if (entry === 0 || direntIno(valueOf(entry)) !== ino) report(`${where}: its directory ${parent} does not have the name that it refers back to`);
+  if (entry === 0 || direntIno(valueOf(entry)) !== ino)
+    report(`${where}: its directory ${parent} does not have the name that it refers back to`);
 }
 
 function visitEntry(where: string, record: number, inode: InodeSeen): void {
@@ -511,7 +518,8 @@ function visitEntry(where: string, record: number, inode: InodeSeen): void {
   if (link === 0 || linkParent(valueOf(link)) !== inode.ino) report(`${where}: inode ${child} does not refer back to its name`);
   const target = find(child, INODE, 0, 0);
   if (target === 0) report(`${where}: a name leads to inode ${child}, which does not exist`);
-  else if (inodeMode(valueOf(target)) >>> 12 !== kind) report(`${where}: a name says type ${kind} for inode ${child} of mode ${inodeMode(valueOf(target)).toString(8)}`);
+  else if (inodeMode(valueOf(target)) >>> 12 !== kind)
+    report(`${where}: a name says type ${kind} for inode ${child} of mode ${inodeMode(valueOf(target)).toString(8)}`);
 }
 
 function visitExtent(where: string, record: number, inode: InodeSeen, index: LayerIndex): void {
@@ -520,7 +528,8 @@ function visitExtent(where: string, record: number, inode: InodeSeen, index: Lay
   const length = extentLength(extent);
   if (W[record + 2] !== 0 || fileBlock < inode.nextFileBlock) report(`${where}: extent at file block ${fileBlock} overlaps the one before`);
   if (recordBytes(record) < 16 + length * 4) report(`${where}: extent at file block ${fileBlock} has no checksums for all its blocks`);
-  if (extentOwner(extent) > index || extentGeneration(extent) > W[GENERATION]!) report(`${where}: extent at file block ${fileBlock} belongs to a layer or generation to come`);
+  if (extentOwner(extent) > index || extentGeneration(extent) > W[GENERATION]!)
+    report(`${where}: extent at file block ${fileBlock} belongs to a layer or generation to come`);
   inode.nextFileBlock = fileBlock + length;
   inode.blocks += length;
 }
@@ -541,4 +550,3 @@ function finishInode(what: string, inode: InodeSeen): void {
   if (isDirectory && size !== inode.entries * 32) report(`${where}: directory of ${inode.entries} entries has size ${size}`);
   if (links === 0 && find(0, ORPHAN, 0, inode.ino) === 0) report(`${where}: has no name and is not listed as an orphan`);
 }
-

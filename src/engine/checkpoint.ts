@@ -138,7 +138,7 @@ function closeGeneration(superblock: Uint32Array, cleanlyClosed: boolean): void 
 /** Gives every changed group a record that may be written in place, until that changes no more groups (C1). */
 function settleGroups(): void {
   useCatalog();
-  for (let settled = false; !settled; ) {
+  for (let settled = false; !settled;) {
     settled = true;
     for (let group = 0; group < groupCount(); group++) {
       if (W[GROUP_DIRTY + group] !== 1) continue;

@@ -79,7 +79,10 @@ function indexOf(name: string): LayerIndex {
 /** Runs a look at one layer; what an operation would answer with an error number is thrown. */
 function look<T>(layer: LayerIndex, work: () => T): T {
   const begun = beginRead(layer);
-  if (begun < 0) throw begun === -ESTALE ? new LcfsError('not-found', 'the layer was removed meanwhile') : new LcfsError('io', 'the layer cannot be read; see the log');
+  if (begun < 0)
+    throw begun === -ESTALE
+      ? new LcfsError('not-found', 'the layer was removed meanwhile')
+      : new LcfsError('io', 'the layer cannot be read; see the log');
   let result: T;
   try {
     result = work();
@@ -250,7 +253,14 @@ function* changesIn(newer: LayerIndex, older: LayerIndex, dir: Ino, path: Buffer
   yield* compareEntries(newer, older, path, now, before, notes);
 }
 
-function* compareEntries(newer: LayerIndex, older: LayerIndex, path: Buffer, now: Map<string, Entry>, before: Map<string, Entry>, notes: Notes): Generator<Change> {
+function* compareEntries(
+  newer: LayerIndex,
+  older: LayerIndex,
+  path: Buffer,
+  now: Map<string, Entry>,
+  before: Map<string, Entry>,
+  notes: Notes,
+): Generator<Change> {
   for (const key of [...new Set([...now.keys(), ...before.keys()])].sort(byBytes)) {
     const entry = now.get(key);
     const old = before.get(key);
@@ -304,11 +314,12 @@ function* everythingBelow(layer: LayerIndex, dir: Ino, path: Buffer): Generator<
 
 /** Entries of a directory, in batches; a single one unless the directory is huge. Each batch is one look. */
 function* entryBatches(layer: LayerIndex, dir: Ino): Generator<Entry[]> {
-  for (let hi = 0, lo = 0; ; ) {
+  for (let hi = 0, lo = 0; ;) {
     const batch = look(layer, () => {
       const entries: Entry[] = [];
       let record = seek(dir, DIRENT, hi, lo);
-      for (; record !== 0 && W[record] === dir && recordType(record) === DIRENT && entries.length < SORTED_ENTRIES_MAX; record = next()) entries.push(entryAt(record));
+      for (; record !== 0 && W[record] === dir && recordType(record) === DIRENT && entries.length < SORTED_ENTRIES_MAX; record = next())
+        entries.push(entryAt(record));
       return entries;
     });
     yield batch;

@@ -66,5 +66,5 @@ export function hashName(dir: number, bytes: Uint8Array, at: number, length: num
   const low = squeeze(0xee, 2);
   const high = squeeze(0xdd, 1);
   hashLo = (low & ~15) >>> 0;
-  hashHi = (high & 0x7fff_ffff) || 1;
+  hashHi = high & 0x7fff_ffff || 1;
 }

@@ -195,7 +195,8 @@ function admitCatalog(): void {
     lockShared(CHECKPOINT_LOCK);
     if (admit(BLOCKS_PER_CHANGE, true)) return;
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === 2 || pendingBlocks() === 0) throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
+    if (tries === 2 || pendingBlocks() === 0)
+      throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
     checkpoint();
   }
 }
@@ -246,7 +247,11 @@ export function layerInfo(layer: string | LayerIndex): LayerInfo {
 function describe(index: LayerIndex, slot: number): LayerInfo {
   const at = slotRecord(slot);
   const parent = layerParent(at);
-  const [name, parentName, properties] = readCatalog(() => [layerName(index).toString(), parent === 0 ? '' : layerName(parent).toString(), propertiesOf(index)]);
+  const [name, parentName, properties] = readCatalog(() => [
+    layerName(index).toString(),
+    parent === 0 ? '' : layerName(parent).toString(),
+    propertiesOf(index),
+  ]);
   return {
     index,
     name: index === GLOBAL_LAYER ? 'global' : name,
@@ -285,7 +290,7 @@ const BATCH = 256;
 
 /** All layers but the global one, oldest first. Layers made or removed meanwhile may or may not be among them. */
 export function* listLayers(): Generator<LayerInfo> {
-  for (let from = 1; ; ) {
+  for (let from = 1; ;) {
     const indices = layerIndices(from, BATCH);
     for (const index of indices) {
       const info = tryDescribe(index);
@@ -326,7 +331,8 @@ export function createLayer(name: string, options: CreateOptions = {}): LayerInd
     changeCatalog(
       parentSlot,
       () => {
-        if (findName(bytes, 0, bytes.length) >= 0) throw new LcfsError('exists', `layer "${name}" exists already; choose another name or remove it`);
+        if (findName(bytes, 0, bytes.length) >= 0)
+          throw new LcfsError('exists', `layer "${name}" exists already; choose another name or remove it`);
         if (parentSlot !== 0 && layerState(slotRecord(parentSlot)) === LAYER_REMOVING) throw noSuchLayer(options.parent!);
         return Math.ceil((options.quotaBytes ?? 0) / BLOCK_BYTES);
       },
@@ -428,7 +434,11 @@ export function createGlobalLayer(): void {
 // Changing
 
 /** Runs a change of one layer with its tree locked exclusively and the catalog locked. */
-function changeLayer<T, R>(name: string, prepare: (record: number, index: LayerIndex, slot: number) => T, change: (prepared: T, record: number, index: LayerIndex, slot: number) => R): R {
+function changeLayer<T, R>(
+  name: string,
+  prepare: (record: number, index: LayerIndex, slot: number) => T,
+  change: (prepared: T, record: number, index: LayerIndex, slot: number) => R,
+): R {
   const index = indexOf(name);
   const slot = acquireSlot(index);
   if (slot === 0) throw noSuchLayer(name);
@@ -452,7 +462,11 @@ function changeLayer<T, R>(name: string, prepare: (record: number, index: LayerI
 
 /** Makes a layer immutable. Sealing a sealed layer changes nothing. */
 export function sealLayer(name: string): void {
-  changeLayer(name, () => undefined, (_, __, index, slot) => seal(slot, index));
+  changeLayer(
+    name,
+    () => undefined,
+    (_, __, index, slot) => seal(slot, index),
+  );
 }
 
 /** Gives a layer another name. Throws LcfsError('exists'). */
@@ -486,7 +500,11 @@ export function removeLayer(name: string): void {
   // The parent's slot is pinned beforehand: with the catalog locked no slot can be loaded.
   const parentSlot = parent === 0 ? 0 : acquireSlot(parent);
   try {
-    changeLayer(name, (record, index, slot) => refuseIfUsed(name, record, index, slot), (_, record, index) => takeOut(record, index, parentSlot));
+    changeLayer(
+      name,
+      (record, index, slot) => refuseIfUsed(name, record, index, slot),
+      (_, record, index) => takeOut(record, index, parentSlot),
+    );
   } finally {
     if (parentSlot !== 0) releaseSlot(parentSlot);
   }
@@ -530,7 +548,11 @@ function checkProperty(key: string, value: string): void {
 /** Sets a property of a layer; null removes it. Throws LcfsError('invalid') if key and value are longer than 960 bytes. */
 export function setProperty(name: string, key: string, value: string | null): void {
   checkProperty(key, value ?? '');
-  changeLayer(name, () => undefined, (_, __, index) => storeProperty(index, key, value));
+  changeLayer(
+    name,
+    () => undefined,
+    (_, __, index) => storeProperty(index, key, value),
+  );
 }
 
 export function getProperty(name: string, key: string): string | undefined {
@@ -540,7 +562,11 @@ export function getProperty(name: string, key: string): string | undefined {
 
 /** Limits the data a layer may own; 0: no limit. */
 export function setQuota(name: string, bytes: number): void {
-  changeLayer(name, () => undefined, (_, record) => setLayerQuotaBlocks(record, Math.ceil(bytes / BLOCK_BYTES)));
+  changeLayer(
+    name,
+    () => undefined,
+    (_, record) => setLayerQuotaBlocks(record, Math.ceil(bytes / BLOCK_BYTES)),
+  );
 }
 
 // Holders

@@ -198,7 +198,8 @@ function fillFrame(frame: number, block: BlockNumber): void {
 }
 
 function verifyPage(page: number, block: BlockNumber): void {
-  if (pageMagic(page) !== PAGE_MAGIC || pageBlock(page) !== block) throw new BlockError(block, `block ${block} is not the tree page that belongs there`);
+  if (pageMagic(page) !== PAGE_MAGIC || pageBlock(page) !== block)
+    throw new BlockError(block, `block ${block} is not the tree page that belongs there`);
   if (pageChecksum(page) !== checksumOf(page)) throw new BlockError(block, `tree page in block ${block} has a wrong checksum`);
 }
 
@@ -275,7 +276,7 @@ export function markClean(page: number): void {
 export function writeDirtyPages(last: number): number {
   const blocks = dirtyBlocks(last);
   let written = 0;
-  for (let at = 0; at < blocks.length; ) {
+  for (let at = 0; at < blocks.length;) {
     const run = gatherRun(blocks, at);
     if (run > 0) {
       writeBlocks(blocks[at]!, run, addressOfWord(RUN_AT));

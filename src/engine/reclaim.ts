@@ -116,7 +116,9 @@ function pinOrSkip(pointer: number, level: number): number {
 }
 
 function sweepChildren(page: number): boolean {
-  let index = seeking ? childIndex(page, layerCursorKey0(record), layerCursorType(record), layerCursorHi(record), layerCursorLo(record)) : 0;
+  let index = seeking
+    ? childIndex(page, layerCursorKey0(record), layerCursorType(record), layerCursorHi(record), layerCursorLo(record))
+    : 0;
   for (; index < pageCount(page); index++) {
     const pointer = valueOf(recordAt(page, index));
     if (childOwner(pointer) === layer && !sweep(pointer, pageLevel(page) - 1)) return false;

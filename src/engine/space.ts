@@ -123,7 +123,7 @@ function allBitsAre(bitmap: number, block: BlockNumber, count: number, set: bool
     const from = block & 31;
     const bits = Math.min(count, 32 - from);
     const mask = bitMask(from, count);
-    if (((W[bitmap + (block >>> 5)]! & mask) >>> 0) !== (set ? mask : 0)) return false;
+    if ((W[bitmap + (block >>> 5)]! & mask) >>> 0 !== (set ? mask : 0)) return false;
     block += bits;
     count -= bits;
   }
@@ -139,7 +139,7 @@ export function countBits(word: number): number {
 /** First block from `block` on, below `end`, whose bit is clear; `end` if there is none. */
 function nextClear(block: BlockNumber, end: BlockNumber): BlockNumber {
   while (block < end) {
-    const word = ~(W[BITMAP_AT + (block >>> 5)]!) & (0xffff_ffff << (block & 31));
+    const word = ~W[BITMAP_AT + (block >>> 5)]! & (0xffff_ffff << (block & 31));
     if (word !== 0) return Math.min(end, ((block & ~31) >>> 0) + 31 - Math.clz32(word & -word));
     block = ((block | 31) >>> 0) + 1;
   }
@@ -180,7 +180,7 @@ let runLength = 0;
 
 /** Looks for `want` clear bits in a row in [from, end); leaves the first such run, or the longest seen, in runStart/runLength. */
 function searchRange(from: BlockNumber, end: BlockNumber, want: number): boolean {
-  for (let block = nextClear(from, end); block < end; ) {
+  for (let block = nextClear(from, end); block < end;) {
     const stop = nextSet(block, Math.min(end, block + want));
     if (stop - block > runLength) {
       runStart = block;

@@ -21,12 +21,7 @@
  *  T5  Only the root may be empty, and only as a leaf; only the root may have a single child for more than one operation.
  *  T6  A record's value has at most VALUE_BYTES_MAX bytes, so either half of any split page takes any record.
  */
-import {
-  BLOCK_WORDS,
-  PAGE_HEADER_BYTES,
-  VALUE_BYTES_MAX,
-  type LayerIndex,
-} from '../layout/constants.js';
+import { BLOCK_WORDS, PAGE_HEADER_BYTES, VALUE_BYTES_MAX, type LayerIndex } from '../layout/constants.js';
 import { H, W } from '../layout/memory.js';
 import {
   CHILD_WORDS,
@@ -200,7 +195,11 @@ function childIndex(page: number, k0: number, type: number, hi: number, lo: numb
 function pinChild(pointer: number, level: number): number {
   const block = childBlock(pointer);
   const page = pinPage(block);
-  if (pageOwner(page) === childOwner(pointer) && pageGeneration(page) === childGeneration(pointer) && (level < 0 || pageLevel(page) === level)) {
+  if (
+    pageOwner(page) === childOwner(pointer) &&
+    pageGeneration(page) === childGeneration(pointer) &&
+    (level < 0 || pageLevel(page) === level)
+  ) {
     return page;
   }
   unpinPage(page);

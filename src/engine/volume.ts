@@ -159,7 +159,10 @@ function openDevice(path: string, readOnly: boolean): number {
 /** What other software would take the device for, or an empty string. */
 function foreignContent(path: string): string {
   try {
-    return execFileSync('blkid', ['-p', '-o', 'value', '-s', 'TYPE', '-s', 'PTTYPE', path], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim();
+    return execFileSync('blkid', ['-p', '-o', 'value', '-s', 'TYPE', '-s', 'PTTYPE', path], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim();
   } catch {
     return ''; // exit code 2: nothing found
   }
@@ -180,7 +183,8 @@ export interface FormatOptions {
  */
 export function formatVolume(path: string, options: FormatOptions = {}): void {
   const made = !existsSync(path);
-  if (made && options.bytes === undefined) throw new LcfsError('not-found', `there is no ${path}; to make a file, say how large: --size 20G`);
+  if (made && options.bytes === undefined)
+    throw new LcfsError('not-found', `there is no ${path}; to make a file, say how large: --size 20G`);
   if (made) closeSync(openSync(path, 'wx', 0o600));
   const fd = openDevice(path, false);
   try {
@@ -193,7 +197,8 @@ export function formatVolume(path: string, options: FormatOptions = {}): void {
 
 function prepareDevice(fd: number, path: string, options: FormatOptions): number {
   const content = options.force === true ? '' : foreignContent(path) || (isVolume(fd) ? 'an LCFS volume' : '');
-  if (content !== '') throw new LcfsError('exists', `${path} holds ${content.replaceAll('\n', ', ')}; nothing was changed; to destroy it: --force`);
+  if (content !== '')
+    throw new LcfsError('exists', `${path} holds ${content.replaceAll('\n', ', ')}; nothing was changed; to destroy it: --force`);
   const present = sizeOf(fd);
   const bytes = options.bytes ?? present;
   if (bytes < VOLUME_BLOCKS_MIN * BLOCK_BYTES) throw new LcfsError('invalid', `a volume has 4 MiB at least, not ${bytes} bytes`);
@@ -298,10 +303,15 @@ function loadSuperblock(path: string, bytes: number): void {
     newest = copy;
     generation = superblockGeneration(RUN_AT);
   }
-  if (newest < 0 || !readSuperblock(newest)) throw new LcfsError('corrupt', `${path} is not an LCFS volume, or both superblocks are damaged; to make one: lcfs format ${path}`);
-  if (superblockVersion(RUN_AT) !== FORMAT_VERSION) throw new LcfsError('corrupt', `${path} has format version ${superblockVersion(RUN_AT)}; this lcfs reads version ${FORMAT_VERSION}`);
+  if (newest < 0 || !readSuperblock(newest))
+    throw new LcfsError('corrupt', `${path} is not an LCFS volume, or both superblocks are damaged; to make one: lcfs format ${path}`);
+  if (superblockVersion(RUN_AT) !== FORMAT_VERSION)
+    throw new LcfsError('corrupt', `${path} has format version ${superblockVersion(RUN_AT)}; this lcfs reads version ${FORMAT_VERSION}`);
   if (superblockBlocks(RUN_AT) * BLOCK_BYTES > bytes) {
-    throw new LcfsError('corrupt', `${path} has ${bytes} bytes but the volume on it ${superblockBlocks(RUN_AT) * BLOCK_BYTES}: the device was cut; give it back its size`);
+    throw new LcfsError(
+      'corrupt',
+      `${path} has ${bytes} bytes but the volume on it ${superblockBlocks(RUN_AT) * BLOCK_BYTES}: the device was cut; give it back its size`,
+    );
   }
   takeSuperblock(RUN_AT);
 }
@@ -353,7 +363,11 @@ function loadBitmap(path: string, group: number, record: number): void {
 function countRemoving(): void {
   lockExclusive(CATALOG_LOCK);
   useCatalog();
-  for (let record = seekInCatalog(0, REMOVING, 0, 0); record !== 0 && W[record] === 0 && recordType(record) === REMOVING; record = nextInCatalog()) {
+  for (
+    let record = seekInCatalog(0, REMOVING, 0, 0);
+    record !== 0 && W[record] === 0 && recordType(record) === REMOVING;
+    record = nextInCatalog()
+  ) {
     I[REMOVING_LAYERS]!++;
   }
   releasePath();
@@ -429,4 +443,3 @@ export function volumeInfo(): VolumeInfo {
     openedClean: W[OPENED_CLEAN] === 1,
   };
 }
-

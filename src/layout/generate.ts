@@ -52,7 +52,9 @@ export function generateRecords(): string {
   const parts = [HEADER];
   for (const table of TABLES) {
     checkTable(table);
-    parts.push(`// ${table.title}\n\n/** Size of the record in words. */\nexport const ${table.name.toUpperCase()}_WORDS = ${table.words};\n`);
+    parts.push(
+      `// ${table.title}\n\n/** Size of the record in words. */\nexport const ${table.name.toUpperCase()}_WORDS = ${table.words};\n`,
+    );
     for (const field of table.fields) parts.push(accessors(table, field));
   }
   return parts.join('\n');

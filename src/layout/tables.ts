@@ -150,10 +150,14 @@ export const TABLES: readonly RecordTable[] = [
   },
   {
     name: 'xattr',
-    title: 'Extended attribute (type XATTR, offset = name hash | collision << 8 | chunk); this is chunk 0, then name and value follow, over as many chunks as they need',
+    title:
+      'Extended attribute (type XATTR, offset = name hash | collision << 8 | chunk); this is chunk 0, then name and value follow, over as many chunks as they need',
     where: 'disk',
     words: 2,
-    fields: sequence(['nameBytes', 'u32', 'length of the name, 1 to 255'], ['valueBytes', 'u32', 'length of the value, 0 to XATTR_BYTES_MAX']),
+    fields: sequence(
+      ['nameBytes', 'u32', 'length of the name, 1 to 255'],
+      ['valueBytes', 'u32', 'length of the value, 0 to XATTR_BYTES_MAX'],
+    ),
   },
   {
     name: 'extent',

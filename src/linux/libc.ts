@@ -20,12 +20,22 @@ function loadZlib(): ReturnType<typeof koffi.load> {
 
 export const errno = (): number => koffi.errno();
 
-export const pread = libc.func('pread', 'long', ['int', 'uint64_t', 'size_t', 'long']) as (fd: number, address: number, bytes: number, offset: number) => number;
+export const pread = libc.func('pread', 'long', ['int', 'uint64_t', 'size_t', 'long']) as (
+  fd: number,
+  address: number,
+  bytes: number,
+  offset: number,
+) => number;
 export const pwrite = libc.func('pwrite', 'long', ['int', 'uint64_t', 'size_t', 'long']) as typeof pread;
 export const read = libc.func('read', 'long', ['int', 'uint64_t', 'size_t']) as (fd: number, address: number, bytes: number) => number;
 export const write = libc.func('write', 'long', ['int', 'uint64_t', 'size_t']) as typeof read;
 export const fdatasync = libc.func('fdatasync', 'int', ['int']) as (fd: number) => number;
-export const fallocate = libc.func('fallocate', 'int', ['int', 'int', 'long', 'long']) as (fd: number, mode: number, offset: number, bytes: number) => number;
+export const fallocate = libc.func('fallocate', 'int', ['int', 'int', 'long', 'long']) as (
+  fd: number,
+  mode: number,
+  offset: number,
+  bytes: number,
+) => number;
 export const ioctl = libc.func('ioctl', 'int', ['int', 'ulong', 'uint64_t']) as (fd: number, request: number, address: number) => number;
 export const fcntl = libc.func('fcntl', 'int', ['int', 'int', 'uint64_t']) as (fd: number, command: number, address: number) => number;
 export const close = libc.func('close', 'int', ['int']) as (fd: number) => number;
@@ -36,7 +46,11 @@ export const exitNow = libc.func('_exit', 'void', ['int']) as (status: number) =
 /** crc32 (zlib polynomial) of `bytes` bytes at `address`, continued from `seed` (0 at the start); unsigned. */
 export const crc32 = zlib.func('crc32', 'ulong', ['ulong', 'uint64_t', 'uint']) as (seed: number, address: number, bytes: number) => number;
 
-const memcpy = libc.func('memcpy', 'uint64_t', ['void *', 'void *', 'size_t']) as (to: ArrayBufferView, from: ArrayBufferView, bytes: number) => number | bigint;
+const memcpy = libc.func('memcpy', 'uint64_t', ['void *', 'void *', 'size_t']) as (
+  to: ArrayBufferView,
+  from: ArrayBufferView,
+  bytes: number,
+) => number | bigint;
 
 /** Address of the first byte of a view. The memory of a (Shared)ArrayBuffer never moves; keep the buffer alive. */
 export function addressOf(view: ArrayBufferView): number {
@@ -50,9 +64,13 @@ export interface IoBuffer {
   readonly address: number;
 }
 
-/** Allocates a page-aligned buffer. */
+/** Buffers of this thread. Callers may keep nothing but the address, which the garbage collector does not see. */
+const buffers: Uint8Array[] = [];
+
+/** Allocates a page-aligned buffer, which lives as long as the thread. */
 export function ioBuffer(bytes: number): IoBuffer {
   const memory = new Uint8Array(new SharedArrayBuffer(bytes + 4096));
+  buffers.push(memory);
   const skip = (4096 - (addressOf(memory) % 4096)) % 4096;
   return { bytes: memory.subarray(skip, skip + bytes), address: addressOf(memory) + skip };
 }
