@@ -38,11 +38,12 @@ export function storeChanges(blocks: number): number {
 /** As a source: bytes that are all zero. */
 export const ZEROS = 0;
 
+/** Room for the first and the last block of a piece, and a block of zeros. The functions below keep it alive: an address does not. */
 const edges = ioBuffer(3 * BLOCK_BYTES);
-const FIRST_EDGE = edges.address;
-const LAST_EDGE = edges.address + BLOCK_BYTES;
-const ZERO_BLOCK = edges.address + 2 * BLOCK_BYTES;
-const ZERO_SUM = crc32(0, ZERO_BLOCK, BLOCK_BYTES);
+const firstEdge = (): number => edges.address;
+const lastEdge = (): number => edges.address + BLOCK_BYTES;
+const zeroBlock = (): number => edges.address + 2 * BLOCK_BYTES;
+const ZERO_SUM = crc32(0, zeroBlock(), BLOCK_BYTES);
 
 // Tables, one row for each block of the piece.
 
@@ -110,7 +111,11 @@ function survey(ino: Ino, first: number, count: number): void {
   }
   const before = extentBefore(ino, first);
   goal = before === 0 ? 0 : extentBlock(before) + extentLength(before);
-  for (let at = seekExtent(ino, first); at !== 0 && extentStart < first + count; at = nextExtent(ino)) surveyExtent(at, first, count);
+  const end = first + count;
+  for (let at = seekExtent(ino, first); at !== 0; at = nextExtent(ino)) {
+    if (extentStart >= end) break;
+    surveyExtent(at, first, count);
+  }
 }
 
 function surveyExtent(at: number, first: number, count: number): void {
@@ -130,14 +135,14 @@ function surveyExtent(at: number, first: number, count: number): void {
 
 /** `skip` is where the piece begins in its first block. False if a block that is kept in part is corrupted. */
 function fill(ino: Ino, first: number, count: number, skip: number, size: number, from: number): boolean {
-  for (let row = 0; row < count; row++) source[row] = from === ZEROS ? ZERO_BLOCK : from - skip + row * BLOCK_BYTES;
+  for (let row = 0; row < count; row++) source[row] = from === ZEROS ? zeroBlock() : from - skip + row * BLOCK_BYTES;
   const end = skip + size;
   const last = count - 1;
   const tail = end - last * BLOCK_BYTES;
   if (skip > 0 || (last === 0 && tail < BLOCK_BYTES)) {
-    if (!fillEdge(ino, first, 0, FIRST_EDGE, skip, Math.min(end, BLOCK_BYTES), from)) return false;
+    if (!fillEdge(ino, first, 0, firstEdge(), skip, Math.min(end, BLOCK_BYTES), from)) return false;
   }
-  if (last > 0 && tail < BLOCK_BYTES) return fillEdge(ino, first, last, LAST_EDGE, 0, tail, from === ZEROS ? ZEROS : source[last]!);
+  if (last > 0 && tail < BLOCK_BYTES) return fillEdge(ino, first, last, lastEdge(), 0, tail, from === ZEROS ? ZEROS : source[last]!);
   return true;
 }
 
@@ -160,7 +165,7 @@ function sum(count: number): void {
   for (let row = 0; row < count; row++) {
     const crc = crc32(0, source[row]!, BLOCK_BYTES);
     newSum[row] = crc;
-    isZero[row] = crc === ZERO_SUM && equalBytes(source[row]!, ZERO_BLOCK, BLOCK_BYTES) ? 1 : 0;
+    isZero[row] = crc === ZERO_SUM && equalBytes(source[row]!, zeroBlock(), BLOCK_BYTES) ? 1 : 0;
   }
 }
 
