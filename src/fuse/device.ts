@@ -1,9 +1,16 @@
 /** Descriptors of /dev/fuse. */
 import { closeSync, constants, openSync } from 'node:fs';
-import { addressOf, errno, ioctl } from '../linux/libc.js';
+import koffi from 'koffi';
+import { errno } from '../linux/libc.js';
 import { IOCTL_CLONE } from './protocol.js';
 
 const PATH = '/dev/fuse';
+
+const ioctl = koffi.load('libc.so.6').func('ioctl', 'int', ['int', 'ulong', 'void *']) as (
+  fd: number,
+  request: number,
+  data: Uint32Array,
+) => number;
 
 /** Opens /dev/fuse; loads the kernel module if need be. */
 export function openDevice(): number {
@@ -13,9 +20,7 @@ export function openDevice(): number {
 /** Another descriptor of the connection of `device`, with a processing table of its own. Throws if the kernel refuses. */
 export function cloneDevice(device: number): number {
   const fd = openDevice();
-  const source = new Uint32Array(new SharedArrayBuffer(4));
-  source[0] = device;
-  if (ioctl(fd, IOCTL_CLONE, addressOf(source)) === 0) return fd;
+  if (ioctl(fd, IOCTL_CLONE, Uint32Array.of(device)) === 0) return fd;
   const error = errno();
   closeSync(fd);
   throw new Error(`cloning a descriptor of ${PATH} failed with error ${error}`);

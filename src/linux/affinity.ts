@@ -1,13 +1,13 @@
 /** CPUs: which there are, and which of them a thread runs on. */
 import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
-import { addressOf, errno } from './libc.js';
+import { errno } from './libc.js';
 
 const libc = koffi.load('libc.so.6');
-const schedSetaffinity = libc.func('sched_setaffinity', 'int', ['int', 'size_t', 'uint64_t']) as (
+const schedSetaffinity = libc.func('sched_setaffinity', 'int', ['int', 'size_t', 'void *']) as (
   thread: number,
   bytes: number,
-  mask: number,
+  mask: Uint8Array,
 ) => number;
 
 /** The kernel's own limit on x86_64 is 8192 CPUs. */
@@ -35,7 +35,7 @@ export const onlineCpus = (): number[] => cpuList('online');
 
 /** Keeps the calling thread on these CPUs. Returns 0 or a negative error number. */
 export function pinThread(cpus: readonly number[]): number {
-  const mask = new Uint8Array(new SharedArrayBuffer(MASK_BYTES));
+  const mask = new Uint8Array(MASK_BYTES);
   for (const cpu of cpus) mask[cpu >> 3]! |= 1 << (cpu & 7);
-  return schedSetaffinity(0, MASK_BYTES, addressOf(mask)) < 0 ? -errno() : 0;
+  return schedSetaffinity(0, MASK_BYTES, mask) < 0 ? -errno() : 0;
 }
