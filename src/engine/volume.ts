@@ -383,17 +383,16 @@ export function attachVolume(handle: VolumeHandle, device?: Device): void {
 
 /** Makes everything durable, marks the volume as cleanly closed and closes it. No other thread may use it any more. */
 export function closeVolume(): void {
-  const { fd, readOnly } = currentVolume();
   try {
-    if (!readOnly) checkpoint(true);
+    if (!currentVolume().readOnly) checkpoint(true);
   } finally {
     abandonVolume();
-    closeSync(fd);
   }
 }
 
-/** Lets go of the volume without writing anything, as a crash would. The descriptor stays open. */
+/** Lets go of the volume without writing anything, as a crash would. */
 export function abandonVolume(): void {
+  closeSync(currentVolume().fd);
   current = null;
   useDevice(descriptorDevice(-1));
 }
