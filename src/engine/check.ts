@@ -185,7 +185,8 @@ function compareBitmaps(): void {
 function compareWord(block: BlockNumber, end: BlockNumber, taken: number): void {
   const beyond = end - block < 32 ? (0xffff_ffff << (end - block)) >>> 0 : 0;
   const different = (taken ^ (seen[block >>> 5]! | beyond)) >>> 0;
-  for (let bit = 0; different !== 0 && bit < 32; bit++) {
+  if (different === 0) return;
+  for (let bit = 0; bit < 32; bit++) {
     if ((different & (1 << bit)) === 0) continue;
     report(
       `block ${block + bit} ${(taken & (1 << bit)) === 0 ? 'is in use but free in the bitmap' : 'is lost: not in use but taken in the bitmap'}`,

@@ -270,7 +270,7 @@ export function next(): number {
 export function seekFloor(k0: number, type: number, hi: number, lo: number): number {
   goTo(k0, type, hi, lo);
   if (exact) return recordAt(pathPage[depth - 1]!, pathIndex[depth - 1]!);
-  if (pathIndex[depth - 1]! === 0 && !previousLeaf()) return 0;
+  if (pathIndex[depth - 1] === 0 && !previousLeaf()) return 0;
   pathIndex[depth - 1]!--;
   return recordAt(pathPage[depth - 1]!, pathIndex[depth - 1]!);
 }
