@@ -6,7 +6,18 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { unmountBelow } from './mounts.js';
 import { type DockerPrograms, needDocker } from './packages.js';
-import { logTail, processesUsing, run, type RunOptions, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
+import {
+  logTail,
+  processesUsing,
+  run,
+  type RunOptions,
+  type RunResult,
+  type Server,
+  socketAnswers,
+  startServer,
+  tryRun,
+  waitReady,
+} from './run.js';
 
 export interface DockerOptions {
   /** Folder for sockets, state and logs; keep it short, a socket's path has at most 107 bytes. */
@@ -37,8 +48,9 @@ export class PrivateDocker {
     return this.#programs?.version ?? '';
   }
 
-  get pid(): number | undefined {
-    return this.#dockerd?.pid;
+  /** Processes of the engine in the order in which they are to be ended. */
+  pids(): number[] {
+    return [this.#dockerd, this.#containerd].flatMap((server) => (server === undefined ? [] : [server.pid]));
   }
 
   /** Starts containerd and dockerd and waits until Docker answers. */

@@ -2,7 +2,18 @@
  * Root file systems made from the distribution's packages, as tar files in the cache folder: one of busybox alone (2 MB)
  * and one of a minimal Debian or Ubuntu with perl (about 200 MB). The mirror is the one that the machine itself uses.
  */
-import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { CACHE, findCommand, needCommands } from './packages.js';
 import { run, tryRun } from './run.js';

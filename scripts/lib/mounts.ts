@@ -7,7 +7,7 @@ export function mountsBelow(directory: string): string[] {
   const points = readFileSync('/proc/self/mountinfo', 'utf8')
     .split('\n')
     .map((line) => decode(line.split(' ')[4] ?? ''));
-  return points.filter((point) => point === directory || point.startsWith(`${directory}/`)).reverse();
+  return points.filter((point) => point === directory || point.startsWith(`${directory}/`)).toReversed();
 }
 
 /** mountinfo writes space, tab, newline and backslash in octal. */

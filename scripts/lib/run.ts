@@ -131,7 +131,9 @@ export function socketAnswers(path: string): Promise<boolean> {
 
 /** Processes one of whose arguments lies below `directory`: what a server that was killed left behind. */
 export function processesUsing(directory: string): number[] {
-  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name)).map(Number);
+  const pids = readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number);
   return pids.filter((pid) => pid !== process.pid && commandLine(pid).some((word) => word.includes(`${directory}/`)));
 }
 

@@ -1,0 +1,115 @@
+/** A daemon of LCFS with a volume file, mount point, sockets and log in one folder, driven through the command line. */
+import { mkdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { unmountBelow } from './mounts.js';
+import { logTail, run, type RunOptions, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
+
+/** The command line tool, compiled beside this file. */
+const CLI = join(dirname(fileURLToPath(import.meta.url)), '../../src/cli/main.js');
+
+export const PLUGIN_DIRECTORY = '/run/docker/plugins';
+
+export interface LcfsOptions {
+  directory: string;
+  /** Name under which Docker finds the graph driver, as in `dockerd -s NAME`. */
+  driver: string;
+  /** Size of the volume, as in `--size 20G`. */
+  size: string;
+  /** More options for `lcfs daemon`. */
+  args?: readonly string[];
+}
+
+export class LcfsDaemon {
+  readonly volume: string;
+  readonly mountpoint: string;
+  readonly control: string;
+  readonly socket: string;
+  readonly #options: LcfsOptions;
+  #server: Server | undefined;
+
+  constructor(options: LcfsOptions) {
+    this.#options = options;
+    this.volume = join(options.directory, 'volume.img');
+    this.mountpoint = join(options.directory, 'mnt');
+    this.control = join(options.directory, 'control.sock');
+    this.socket = join(PLUGIN_DIRECTORY, `${options.driver}.sock`);
+  }
+
+  get pid(): number {
+    return this.#server!.pid;
+  }
+
+  get running(): boolean {
+    return this.#server?.running() === true;
+  }
+
+  /** Starts the daemon, formatting the volume the first time, and waits until Docker could use it. */
+  async start(): Promise<void> {
+    mkdirSync(this.#options.directory, { recursive: true, mode: 0o700 });
+    const args = [
+      CLI,
+      'daemon',
+      this.volume,
+      this.mountpoint,
+      '--format',
+      '--size',
+      this.#options.size,
+      '--docker',
+      this.socket,
+      '--control',
+      this.control,
+    ];
+    this.#server = startServer(process.execPath, [...args, ...(this.#options.args ?? [])], this.logFile);
+    await waitReady(this.#server, 'lcfs', async () => (await socketAnswers(this.control)) && socketAnswers(this.socket));
+  }
+
+  get logFile(): string {
+    return join(this.#options.directory, 'lcfs.log');
+  }
+
+  log(): string {
+    return logTail(this.logFile);
+  }
+
+  /** How a person would call `lcfs …` for this daemon. */
+  command(...args: string[]): string[] {
+    return [process.execPath, CLI, ...args];
+  }
+
+  /** Runs `lcfs … --control …`; throws if it fails. */
+  lcfs(...args: string[]): Promise<string> {
+    return this.lcfsWith({}, ...args);
+  }
+
+  lcfsWith(options: RunOptions, ...args: string[]): Promise<string> {
+    return run(process.execPath, [CLI, ...args, '--control', this.control], options);
+  }
+
+  async json<T>(...args: string[]): Promise<T> {
+    return JSON.parse(await this.lcfs(...args, '--json')) as T;
+  }
+
+  /** Stops the daemon with `lcfs stop`; throws if it refuses. */
+  async stop(): Promise<void> {
+    await run(process.execPath, [CLI, 'stop', this.mountpoint]);
+    await this.#server?.stop();
+    this.#server = undefined;
+  }
+
+  /** Proves the volume of a daemon that is not running. */
+  check(): Promise<RunResult> {
+    return tryRun(process.execPath, [CLI, 'check', this.volume]);
+  }
+
+  release(): void {
+    this.#server?.release();
+  }
+
+  /** Ends the daemon in whatever state it is and takes its mount away. */
+  async end(): Promise<void> {
+    await this.#server?.stop();
+    this.#server = undefined;
+    await unmountBelow(this.mountpoint);
+  }
+}

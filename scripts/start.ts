@@ -1,0 +1,200 @@
+/**
+ * `npm start [-- IMAGE] [-- --keep]`: shows the whole thing at work on this machine, without touching its own Docker.
+ *
+ *   1. a sparse 20 GiB volume file in a folder of its own is formatted and mounted
+ *   2. a private Docker Engine is started on it: own data root, exec root and sockets
+ *   3. an image comes in: IMAGE from its registry, or a small root file system made of busybox
+ *   4. a container runs and writes
+ *   5. what that cost is shown: layers, clone time, space shared and private
+ *
+ * Then everything is taken down again, unless `--keep` leaves it running. Exit code 0 if all went well.
+ */
+import { rmSync, mkdtempSync, existsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Client } from '../src/cli/client.js';
+import { formatMicroseconds, formatSize } from '../src/cli/sizes.js';
+import type { Layer, Status } from '../src/daemon/protocol.js';
+import { PrivateDocker } from './lib/docker.js';
+import { busyboxRoot } from './lib/images.js';
+import { LcfsDaemon, PLUGIN_DIRECTORY } from './lib/lcfs.js';
+import { socketAnswers } from './lib/run.js';
+
+const VOLUME_SIZE = '20G';
+const LOCAL_IMAGE = 'lcfs/busybox';
+/** Works in any image that has a shell. */
+const SCRIPT =
+  'echo "written in a container on LCFS" > /greeting; head -c 8388608 /dev/urandom > /eight-megabytes; cat /greeting; ls -l /greeting /eight-megabytes';
+const CLONES = 21;
+
+interface Demonstration {
+  folder: string;
+  lcfs: LcfsDaemon;
+  docker: PrivateDocker;
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  const keep = args.includes('--keep');
+  const image = args.find((arg) => !arg.startsWith('-'));
+  checkMachine();
+  const demonstration = await prepare();
+  const stopOnSignal = (): void => void finish(demonstration).finally(() => process.exit(130));
+  process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
+  let kept = false;
+  try {
+    await demonstrate(demonstration, image);
+    kept = keep;
+    if (keep) explainKept(demonstration);
+    else explain(demonstration);
+  } finally {
+    if (!kept) await finish(demonstration);
+  }
+}
+
+function checkMachine(): void {
+  if (process.getuid?.() !== 0) throw new Error('mounting a volume and starting Docker need root: run npm start as root');
+  if (!existsSync('/dev/fuse')) throw new Error('/dev/fuse is missing: load the kernel module (modprobe fuse) and try again');
+}
+
+async function prepare(): Promise<Demonstration> {
+  const folder = mkdtempSync(join(tmpdir(), 'lcfs-'));
+  // Beside an LCFS that serves the machine's own Docker, the demonstration takes another name.
+  const driver = (await socketAnswers(join(PLUGIN_DIRECTORY, 'lcfs.sock'))) ? `lcfs-${process.pid}` : 'lcfs';
+  const lcfs = new LcfsDaemon({ directory: folder, driver, size: VOLUME_SIZE });
+  const docker = new PrivateDocker({ directory: join(folder, 'docker'), driver, dataRoot: join(lcfs.mountpoint, 'global/docker') });
+  return { folder, lcfs, docker };
+}
+
+async function demonstrate({ lcfs, docker }: Demonstration, wanted: string | undefined): Promise<void> {
+  await step('volume', async () => {
+    await lcfs.start();
+    const { transport } = await status(lcfs);
+    return `${VOLUME_SIZE} sparse file ${lcfs.volume}, mounted on ${lcfs.mountpoint} (${transport})`;
+  });
+  await step('docker', async () => {
+    await docker.start();
+    return `Docker Engine ${docker.version}, private, data root on the volume, ${docker.host}`;
+  });
+  const image = await bringImage(docker, wanted);
+  await step('container', async () => indented(await runContainer(docker, image)));
+  await showLayers(lcfs, docker, image);
+}
+
+/** Runs one step and prints its name, time and what it says. */
+async function step(name: string, work: () => Promise<string>): Promise<void> {
+  const started = performance.now();
+  const text = await work();
+  const seconds = ((performance.now() - started) / 1000).toFixed(1);
+  console.log(`${name.padEnd(10)} ${seconds.padStart(5)} s  ${text}`);
+}
+
+const indented = (text: string): string => text.split('\n').join(`\n${' '.repeat(20)}`);
+
+function status(lcfs: LcfsDaemon): Promise<Status> {
+  return new Client(lcfs.control).call<Status>('GET', 'status');
+}
+
+/** Pulls the image that was asked for; without one, or when no registry can be reached, makes one. Returns its name. */
+async function bringImage(docker: PrivateDocker, wanted: string | undefined): Promise<string> {
+  let image = wanted;
+  await step('image', async () => {
+    if (image !== undefined) {
+      const pulled = await docker.try('pull', image);
+      if (pulled.status === 0) return `${image}, pulled`;
+      console.log(`           ${image} cannot be pulled (${pulled.stderr.trim().split('\n').at(-1)}); a local one takes its place`);
+    }
+    image = LOCAL_IMAGE;
+    await docker.docker('import', '--change', 'CMD ["/bin/sh"]', await busyboxRoot(), image);
+    return `${image}, made from the distribution's busybox-static`;
+  });
+  return image!;
+}
+
+async function runContainer(docker: PrivateDocker, image: string): Promise<string> {
+  const ran = await docker.try('run', '--name', 'demo', '--network', 'host', image, 'sh', '-c', SCRIPT);
+  if (ran.status === 0) return ran.stdout.trimEnd();
+  await docker.try('rm', '-f', 'demo');
+  throw new Error(`no container can be run from ${image} with a shell: ${ran.stderr.trim()}`);
+}
+
+async function showLayers(lcfs: LcfsDaemon, docker: PrivateDocker, image: string): Promise<void> {
+  const client = new Client(lcfs.control);
+  const container = await layerOf(client, await docker.docker('inspect', '--format', '{{.GraphDriver.Data.Layer}}', 'demo'));
+  const imageLayers = await ancestors(client, container);
+  const shared = imageLayers.reduce((bytes, layer) => bytes + layer.ownBytes, 0);
+  const { layers, blocks, blockBytes } = await status(lcfs);
+  const lines: [string, string][] = [
+    ['layers', `${layers} on the volume; the container is number ${container.depth + 1} in its chain`],
+    ['clone', `${formatMicroseconds(await cloneTime(client, imageLayers[0]!.name))} for one more layer on ${image}, whatever its size`],
+    ['space', `${formatSize(shared)} shared with the image, ${formatSize(container.ownBytes)} of the container alone`],
+    ['changes', indented(await docker.docker('diff', 'demo'))],
+    ['volume', `${formatSize(blocks.used * blockBytes)} of ${formatSize(blocks.total * blockBytes)} used`],
+  ];
+  for (const [name, text] of lines) console.log(`${name.padEnd(20)}${text}`);
+}
+
+function layerOf(client: Client, name: string): Promise<Layer> {
+  return client.call<Layer>('GET', `layers/${encodeURIComponent(name)}`);
+}
+
+/** The layers that a layer stands on, nearest first. */
+async function ancestors(client: Client, layer: Layer): Promise<Layer[]> {
+  const chain: Layer[] = [];
+  for (let name = layer.parent; name !== null; name = chain.at(-1)!.parent) chain.push(await layerOf(client, name));
+  return chain;
+}
+
+/** Median time of cloning a layer, asked for over the control socket, in microseconds. */
+async function cloneTime(client: Client, parent: string): Promise<number> {
+  const times: number[] = [];
+  for (let i = 0; i < CLONES; i++) {
+    const started = performance.now();
+    await client.call('POST', 'layers', { name: 'clone-time', parent });
+    times.push((performance.now() - started) * 1000);
+    await client.call('DELETE', 'layers/clone-time');
+  }
+  return times.toSorted((a, b) => a - b)[CLONES >> 1]!;
+}
+
+function explain({ docker }: Demonstration): void {
+  console.log(`
+To try it by hand: npm start -- --keep
+To use it with your own Docker (up to 27): lcfs daemon DEVICE /lcfs --docker --detach, then dockerd --experimental -s lcfs
+Taking everything down (${docker.host.slice('unix://'.length)}) …`);
+}
+
+function explainKept({ folder, lcfs, docker }: Demonstration): void {
+  const command = docker.command().join(' ');
+  lcfs.release();
+  docker.release();
+  console.log(`
+Everything is left running. Try:
+  ${command} run --rm -it --network host ${LOCAL_IMAGE}
+  ls ${lcfs.mountpoint}/layers
+  ${lcfs.command('status', '--control', lcfs.control).join(' ')}
+  ${lcfs.command('layer', 'tree', '--control', lcfs.control).join(' ')}
+To stop it:
+  kill ${docker.pids().join(' ')}
+  ${lcfs.command('stop', lcfs.mountpoint).join(' ')}
+  rm -r ${folder}`);
+}
+
+let finishing: Promise<void> | undefined;
+/** Takes everything down, in order, once. */
+function finish(demonstration: Demonstration): Promise<void> {
+  return (finishing ??= takeDown(demonstration));
+}
+
+async function takeDown({ folder, lcfs, docker }: Demonstration): Promise<void> {
+  await docker.try('rm', '-f', 'demo').catch(() => undefined);
+  await docker.stop();
+  await lcfs.end();
+  rmSync(folder, { recursive: true, force: true });
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  console.error(`npm start: ${(error as Error).message}`);
+  process.exitCode = 1;
+}

@@ -1,0 +1,264 @@
+/**
+ * The graph driver: Docker's layers are layers of the volume under the names that Docker gives them.
+ *
+ *   Create           a clone of the parent. It stays writable until it becomes a parent itself, because BuildKit makes
+ *                    every snapshot this way and then writes into it
+ *   CreateReadWrite  the same with a quota, for containers
+ *   Get, Put         the layer's directory below the mount point, held against removal from the first Get to the last Put
+ *   ApplyDiff        a tar streamed into the layer. If it fails in any way, the layer goes: half a layer must not be
+ *                    taken for a whole one, and Docker repeats a call whose connection broke with the rest of the body
+ *   Diff, Changes,   comparison with the parent that Docker names; with none, everything in the layer
+ *   DiffSize
+ *
+ * An image layer is durable when ApplyDiff is answered, because Docker then writes down that it has it. Where Docker's own
+ * files lie on the same volume that can wait: a crash takes both back to the same checkpoint.
+ */
+import { join } from 'node:path';
+import { changes, diffSize, type PathChange } from '../../archive/changes.js';
+import { exportLayer } from '../../archive/export.js';
+import { toHost } from '../../archive/id-map.js';
+import { importLayer } from '../../archive/import.js';
+import { newAttributeChange, SET_GID, SET_UID, setAttributes } from '../../engine/attributes.js';
+import { LcfsError } from '../../engine/errors.js';
+import { createLayer, findLayer, holdLayer, layerInfo, releaseLayer, removeLayer } from '../../engine/layers.js';
+import { volumeInfo } from '../../engine/volume.js';
+import { BLOCK_BYTES, ROOT_INO } from '../../layout/constants.js';
+import { Holds } from './holds.js';
+import { parseContainerQuota, parseEngineOptions } from './options.js';
+import type { Answer, Change, InitRequest, LayerRequest } from './protocol.js';
+import { type EngineSettings, loadSettings, storeSettings } from './settings.js';
+import { Turns } from './turns.js';
+
+/** What surrounds the driver. */
+export interface DriverContext {
+  /** Where the volume is mounted. */
+  mountpoint: string;
+  /** How FUSE is served, for `docker info`. */
+  transport: string;
+  /** Index of the next new layer when the daemon started: layers below it were made before. */
+  firstNewLayer: number;
+  /** Brings what programs wrote through memory mappings into the volume. */
+  syncMount: () => Promise<void>;
+  /** Makes everything durable. */
+  checkpoint: () => Promise<void>;
+  /** Tells the kernel that a layer's name means something else now. */
+  announce: (name: string) => void;
+}
+
+export class GraphDriver {
+  readonly #context: DriverContext;
+  readonly #turns = new Turns();
+  readonly #holds = new Holds({ hold: (name) => void holdLayer(name), release: releaseIfThere });
+  #settings: EngineSettings;
+
+  constructor(context: DriverContext) {
+    this.#context = context;
+    this.#settings = loadSettings();
+  }
+
+  /** A Docker Engine introduces itself. What an earlier process of the same engine had mounted is not mounted any more. */
+  init({ home, options, maps }: InitRequest): Answer {
+    const settings = { home, ...parseEngineOptions(options), maps };
+    storeSettings(settings, this.#settings);
+    this.#settings = settings;
+    this.#holds.dropAllOf(home);
+    return {};
+  }
+
+  /** Docker ends: it has nothing mounted any more. */
+  async cleanup(): Promise<Answer> {
+    this.#holds.dropAllOf(this.#settings.home);
+    await this.#context.checkpoint();
+    return {};
+  }
+
+  create(request: LayerRequest): Promise<Answer> {
+    if (Object.keys(request.storageOptions).length > 0)
+      throw new LcfsError('invalid', 'storage options are for containers only, not for image layers');
+    return this.#create(request, 0);
+  }
+
+  createReadWrite(request: LayerRequest): Promise<Answer> {
+    return this.#create(request, parseContainerQuota(request.storageOptions, this.#settings.defaultQuotaBytes));
+  }
+
+  #create(request: LayerRequest, quotaBytes: number): Promise<Answer> {
+    const { parent } = request;
+    const id = idOf(request);
+    return this.#turns.run({ alone: [id], shared: [parent] }, async () => {
+      // The parent is sealed now; a running container must not lose what it wrote through a mapping.
+      if (this.#holds.count(parent) > 0) await this.#context.syncMount();
+      createLayer(id, parent === '' ? { quotaBytes } : { parent, quotaBytes });
+      if (parent === '') this.#giveRoot(id);
+      this.#context.announce(id);
+      return {};
+    });
+  }
+
+  /** In a user namespace the root directory belongs to the namespace's root. */
+  #giveRoot(id: string): void {
+    const { uids, gids } = this.#settings.maps;
+    const change = { ...newAttributeChange(), uid: toHost(uids, 0), gid: toHost(gids, 0) };
+    if (change.uid === 0 && change.gid === 0) return;
+    const result = setAttributes(findLayer(id), ROOT_INO, SET_UID | SET_GID, change);
+    if (result < 0) throw new LcfsError('io', `the root directory of layer "${id}" cannot be given its owner (error ${-result})`);
+  }
+
+  /** Removing what is not there is no failure: Docker repeats calls. */
+  remove(request: LayerRequest): Promise<Answer> {
+    const id = idOf(request);
+    return this.#turns.run({ alone: [id] }, () => {
+      if (findLayer(id) >= 0) this.#remove(id);
+      return {};
+    });
+  }
+
+  #remove(id: string): void {
+    removeLayer(id);
+    this.#context.announce(id);
+  }
+
+  get(request: LayerRequest): Promise<Answer> {
+    const id = idOf(request);
+    return this.#turns.run({ shared: [id] }, () => {
+      this.#holds.take(id, this.#settings.home);
+      return { Dir: this.#directoryOf(id) };
+    });
+  }
+
+  #directoryOf(id: string): string {
+    return join(this.#context.mountpoint, 'layers', id);
+  }
+
+  put(request: LayerRequest): Answer {
+    this.#holds.drop(idOf(request));
+    return {};
+  }
+
+  exists(request: LayerRequest): Answer {
+    return { Exists: findLayer(idOf(request)) >= 0 };
+  }
+
+  /** Lines for `docker info`. */
+  status(): Answer {
+    const { path, uuid, generation, blocks, layers } = volumeInfo();
+    const size = (count: number): string => `${((count * BLOCK_BYTES) / 2 ** 30).toFixed(2)}GiB`;
+    const { mountpoint, transport } = this.#context;
+    return {
+      Status: [
+        ['Volume', path],
+        ['Volume id', uuid],
+        ['Mounted on', mountpoint],
+        ['Transport', transport],
+        ['Space total', size(blocks.total)],
+        ['Space used', size(blocks.used)],
+        ['Space free', size(blocks.free)],
+        ['Layers', String(layers)],
+        ['Generation', String(generation)],
+      ],
+    };
+  }
+
+  /** Values for `docker inspect` (GraphDriver.Data). */
+  metadata(request: LayerRequest): Answer {
+    const { name, index, parent, depth, state, ownBytes, quotaBytes } = layerInfo(idOf(request));
+    return {
+      Metadata: {
+        MergedDir: this.#directoryOf(name),
+        Layer: name,
+        LayerIndex: String(index),
+        Parent: parent ?? '',
+        Depth: String(depth),
+        State: state,
+        OwnBytes: String(ownBytes),
+        QuotaBytes: String(quotaBytes),
+      },
+    };
+  }
+
+  /** Applies a tar. The layer is durable when this returns, and gone when it throws. */
+  applyDiff(request: LayerRequest, tar: AsyncIterable<Uint8Array>): Promise<Answer> {
+    const id = idOf(request);
+    return this.#turns.run({ alone: [id] }, async () => {
+      this.#refuseOld(id);
+      const size = await this.#apply(id, tar);
+      if (!this.#sharesFate()) await this.#context.checkpoint();
+      return { Size: size };
+    });
+  }
+
+  /**
+   * A layer that an earlier daemon made may hold the first part of this very tar: that daemon may have ended in the middle
+   * of it, and Docker then sends the rest.
+   */
+  #refuseOld(id: string): void {
+    if (layerInfo(id).index >= this.#context.firstNewLayer) return;
+    throw new LcfsError(
+      'state',
+      `layer "${id}" was made before lcfs was started again and may hold half of a diff: remove it and create it anew`,
+    );
+  }
+
+  async #apply(id: string, tar: AsyncIterable<Uint8Array>): Promise<number> {
+    holdLayer(id);
+    try {
+      const { bytes, ended } = await importLayer(tar, id, this.#settings.maps);
+      if (!ended) throw new LcfsError('invalid', 'the tar has no end marker: it was cut off');
+      releaseLayer(id);
+      return bytes;
+    } catch (error) {
+      releaseLayer(id);
+      this.#holds.forget(id);
+      this.#remove(id);
+      throw error;
+    }
+  }
+
+  /** Whether Docker's own files lie on this volume, too. */
+  #sharesFate(): boolean {
+    return this.#settings.home.startsWith(join(this.#context.mountpoint, 'global/'));
+  }
+
+  /** Hands the tar of a diff to `send`; throws before that if there is nothing to compare. */
+  diff(request: LayerRequest, send: (tar: Iterable<Buffer>) => Promise<void>): Promise<void> {
+    return this.#comparing(request, (id, base) => send(exportLayer(id, base, this.#settings.maps)));
+  }
+
+  changes(request: LayerRequest): Promise<Answer> {
+    return this.#comparing(request, (id, base) => ({ Changes: Array.from(changes(id, base), describeChange) }));
+  }
+
+  diffSize(request: LayerRequest): Promise<Answer> {
+    return this.#comparing(request, (id, base) => ({ Size: diffSize(id, base) }));
+  }
+
+  /** Runs a comparison of two layers that exist and stay meanwhile. */
+  #comparing<T>(request: LayerRequest, work: (id: string, base: string | null) => T | Promise<T>): Promise<T> {
+    const id = idOf(request);
+    const base = request.parent === '' ? null : request.parent;
+    return this.#turns.run({ shared: [id, request.parent] }, async () => {
+      await this.#context.syncMount();
+      const held = base === null ? [id] : [id, base];
+      for (const name of held) layerInfo(name); // throws for one that is not there before any is held
+      for (const name of held) holdLayer(name);
+      try {
+        return await work(id, base);
+      } finally {
+        for (const name of held) releaseIfThere(name);
+      }
+    });
+  }
+}
+
+function idOf(request: LayerRequest): string {
+  if (request.id === '') throw new LcfsError('invalid', 'the call names no layer (ID)');
+  return request.id;
+}
+
+function releaseIfThere(name: string): void {
+  if (findLayer(name) >= 0) releaseLayer(name);
+}
+
+function describeChange({ path, kind }: PathChange): Change {
+  return { Path: path.toString(), Kind: kind };
+}

@@ -1,0 +1,40 @@
+/**
+ * What a Docker Engine said at Init, kept with the volume: when this daemon restarts while Docker runs on, Docker does not
+ * say it again. It lies in an extended attribute of the global layer's root directory.
+ */
+import type { IdMaps } from '../../archive/id-map.js';
+import { LcfsError } from '../../engine/errors.js';
+import { getXattr, setXattr } from '../../engine/xattr.js';
+import { GLOBAL_LAYER, ROOT_INO, XATTR_BYTES_MAX } from '../../layout/constants.js';
+import { ENODATA } from '../../linux/errno.js';
+
+export interface EngineSettings {
+  /** Docker's folder for the driver; tells one Docker Engine from another. */
+  home: string;
+  /** Limit for containers that name none, in bytes; 0: no limit. */
+  defaultQuotaBytes: number;
+  maps: IdMaps;
+}
+
+export const NO_SETTINGS: EngineSettings = { home: '', defaultQuotaBytes: 0, maps: {} };
+
+/** Only root can see it. */
+const NAME = Buffer.from('trusted.lcfs.docker');
+
+/** The settings that were stored last; none if no Docker ever used the volume. */
+export function loadSettings(): EngineSettings {
+  const value = Buffer.alloc(XATTR_BYTES_MAX);
+  const length = getXattr(GLOBAL_LAYER, ROOT_INO, NAME, 0, NAME.length, value, 0, value.length);
+  if (length === -ENODATA) return NO_SETTINGS;
+  if (length < 0) throw new LcfsError('io', `the settings of the Docker Engine cannot be read (error ${-length})`);
+  return JSON.parse(value.toString('utf8', 0, length)) as EngineSettings;
+}
+
+/** Stores settings that differ from `known`; on a full volume Docker can still start with the same settings. */
+export function storeSettings(settings: EngineSettings, known: EngineSettings): void {
+  const text = JSON.stringify(settings);
+  if (text === JSON.stringify(known)) return;
+  const value = Buffer.from(text);
+  const result = setXattr(GLOBAL_LAYER, ROOT_INO, NAME, 0, NAME.length, value, 0, value.length, 0, false);
+  if (result < 0) throw new LcfsError('io', `the settings of the Docker Engine cannot be stored (error ${-result})`);
+}

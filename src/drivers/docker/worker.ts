@@ -1,0 +1,100 @@
+/**
+ * The thread that serves Docker: attached to the arena like every other, it calls the engine directly, so that an import
+ * never delays a container's I/O.
+ *
+ * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it: DockerMessage,
+ * first `ready` or `failed`. An exception that the thread ends with means that shared state may be half-changed: the
+ * process has to end.
+ */
+import { fdatasync } from 'node:fs';
+import type { Server } from 'node:http';
+import { promisify } from 'node:util';
+import { parentPort, workerData } from 'node:worker_threads';
+import { NEXT_LAYER } from '../../engine/arena.js';
+import { checkpoint } from '../../engine/checkpoint.js';
+import { type ErrorCode, LcfsError } from '../../engine/errors.js';
+import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
+import { announceLayer } from '../../fuse/notify.js';
+import { W } from '../../layout/memory.js';
+import { close, fcntl } from '../../linux/libc.js';
+import { syncFileSystem } from '../../linux/syncfs.js';
+import { type DriverContext, GraphDriver } from './driver.js';
+import { closeServer, type Log, makeServer } from './server.js';
+import { listenPrivately, removeSocket, socketInode } from './socket.js';
+
+export interface DockerWorkerData {
+  handle: VolumeHandle;
+  /** Where the volume is mounted already. */
+  mountpoint: string;
+  /** Path of the plugin socket, usually /run/docker/plugins/lcfs.sock. */
+  socket: string;
+  /** Name of the FUSE transport, shown by `docker info`. */
+  transport: string;
+  /** A /dev/fuse descriptor of the mount's connection. */
+  device: number;
+}
+
+export type DockerMessage =
+  | { kind: 'ready' }
+  | { kind: 'failed'; code: ErrorCode; message: string }
+  | { kind: 'log'; level: 'info' | 'warn' | 'error'; message: string };
+
+/** fcntl: a copy of a descriptor, the lowest number from the argument on. */
+const F_DUPFD_CLOEXEC = 1030;
+/** What calls that are under way get to end in when the thread is stopped. */
+const GRACE_MS = 5000;
+
+const data = workerData as DockerWorkerData;
+/** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
+const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
+
+const post = (message: DockerMessage): void => parentPort!.postMessage(message);
+const log: Log = (level, message) => post({ kind: 'log', level, message });
+
+function makeContext(): DriverContext {
+  return {
+    mountpoint: data.mountpoint,
+    transport: data.transport,
+    firstNewLayer: W[NEXT_LAYER]!,
+    syncMount: () => syncFileSystem(data.mountpoint),
+    checkpoint: makeDurable,
+    announce: (name) => announceLayer(device, name),
+  };
+}
+
+const flush = promisify(fdatasync);
+
+/** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
+async function makeDurable(): Promise<void> {
+  await flush(data.handle.fd);
+  checkpoint();
+}
+
+async function start(): Promise<void> {
+  attachVolume(data.handle);
+  const server = makeServer(new GraphDriver(makeContext()), log);
+  try {
+    await listenPrivately(server, data.socket);
+  } catch (error) {
+    const code = error instanceof LcfsError ? error.code : 'io';
+    post({ kind: 'failed', code, message: `the Docker graph driver cannot be served on ${data.socket}: ${(error as Error).message}` });
+    return end();
+  }
+  const inode = socketInode(data.socket);
+  parentPort!.once('message', () => void stop(server, inode));
+  post({ kind: 'ready' });
+}
+
+async function stop(server: Server, inode: number): Promise<void> {
+  removeSocket(data.socket, inode);
+  await closeServer(server, GRACE_MS);
+  end();
+}
+
+/** Without its port the thread has nothing left to wait for. */
+function end(): void {
+  close(device);
+  parentPort!.close();
+}
+
+await start();
