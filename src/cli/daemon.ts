@@ -1,0 +1,86 @@
+/** `lcfs daemon`: opens a volume, mounts it and serves it until it is stopped. */
+import { Command, Option } from 'commander';
+import { DOCKER_SOCKET, type DaemonOptions } from '../daemon/options.js';
+import { examples } from './options.js';
+import { parsePositiveSize } from './sizes.js';
+
+const MEBIBYTE = 2 ** 20;
+
+interface Flags {
+  detach?: boolean;
+  format?: boolean;
+  size?: number;
+  docker?: string | true;
+  control?: string;
+  cache: number;
+  cacheMax?: number;
+  transport: DaemonOptions['transport'];
+  fsync: DaemonOptions['fsync'];
+  log?: string;
+  logLevel: string;
+}
+
+export function daemonCommand(): Command {
+  const command = new Command('daemon')
+    .description('mount a volume and serve it until it is stopped')
+    .argument('<device>', 'block device or file with a volume')
+    .argument('<mountpoint>', 'folder to mount it on, which is made if it is not there')
+    .option('--detach', 'go to the background once the volume is mounted')
+    .option('--format', 'format the volume first if the device does not hold one')
+    .option('--size <size>', 'with --format: size of a new file', parsePositiveSize)
+    .option('--docker [socket]', `serve the Docker graph driver (default socket: ${DOCKER_SOCKET})`)
+    .option('--control <socket>', 'control socket (default: in /run/lcfs, named after the mountpoint)')
+    .option('--cache <size>', 'memory for the page cache', parsePositiveSize, 256 * MEBIBYTE)
+    .option('--cache-max <size>', 'how far lcfs pcache may raise it (default: four times --cache)', parsePositiveSize)
+    .addOption(new Option('--transport <kind>', 'how requests come from the kernel').choices(['auto', 'uring', 'devfuse']).default('auto'))
+    .addOption(
+      new Option('--fsync <mode>', 'relaxed: fsync returns at once; strict: it waits for a checkpoint')
+        .choices(['relaxed', 'strict'])
+        .default('relaxed'),
+    )
+    .option('--log <file>', 'append the log to this file (default: stderr, or with --detach /var/log/lcfs/)')
+    .addOption(
+      new Option('--log-level <level>', 'least level that is logged')
+        .choices(['trace', 'debug', 'info', 'warn', 'error', 'fatal'])
+        .default('info'),
+    )
+    .action(daemon);
+  command.addHelpText('after', DURABILITY);
+  return examples(command, 'lcfs daemon /dev/sdb /lcfs --docker --detach', 'lcfs daemon /srv/lcfs.img /lcfs --format --size 20G');
+}
+
+const DURABILITY = `
+What has been written survives the end of the process that wrote it. It survives a crash of the machine or of the
+daemon from the next checkpoint on, which comes every few seconds (lcfs syncer) or when asked for (lcfs commit).
+  --fsync=relaxed  fsync promises nothing more than that: it returns at once. After a crash the volume is what it was
+                   at the last checkpoint, complete and consistent, but the last seconds may be missing.
+  --fsync=strict   fsync returns when a checkpoint that includes the file is on the device. Slower.`;
+
+async function daemon(device: string, mountpoint: string, flags: Flags): Promise<void> {
+  const options = daemonOptions(device, mountpoint, flags);
+  if (flags.detach === true) {
+    const { detach } = await import('../daemon/detach.js');
+    await detach(options);
+    return;
+  }
+  const { runDaemon } = await import('../daemon/main.js');
+  await runDaemon(options);
+}
+
+/** What the flags mean, defaults filled in. */
+export function daemonOptions(device: string, mountpoint: string, flags: Flags): DaemonOptions {
+  return {
+    device,
+    mountpoint,
+    format: flags.format === true,
+    formatBytes: flags.size ?? null,
+    docker: flags.docker === true ? DOCKER_SOCKET : (flags.docker ?? null),
+    control: flags.control ?? null,
+    cacheBytes: flags.cache,
+    cacheBytesMax: Math.max(flags.cacheMax ?? 4 * flags.cache, flags.cache),
+    transport: flags.transport,
+    fsync: flags.fsync,
+    log: flags.log ?? null,
+    logLevel: flags.logLevel,
+  };
+}

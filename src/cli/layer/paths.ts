@@ -1,0 +1,4 @@
+/** Path of a layer in the control protocol. */
+export function layerPath(name: string, rest = ''): string {
+  return `layers/${encodeURIComponent(name)}${rest}`;
+}

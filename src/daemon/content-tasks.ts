@@ -1,0 +1,92 @@
+/** Tasks that take long or whose streams set the pace: listing, comparing, importing, exporting, checking. */
+import { exportLayer } from '../archive/export.js';
+import { LayerImport, type ImportResult } from '../archive/import.js';
+import { checkVolume } from '../engine/check.js';
+import { ADDED, DELETED, diffLayers, type Change as EngineChange } from '../engine/diff.js';
+import { LcfsError } from '../engine/errors.js';
+import { commitLayer, createLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer } from '../engine/layers.js';
+import type { TaskChannel } from './channel.js';
+import type { Announce } from './announce.js';
+import { describeCheck } from './offline-check.js';
+import type { Change, ImportReport } from './protocol.js';
+import { describeLayer } from './volume-tasks.js';
+
+/** As long as a chunk of a stream usually is. */
+const BATCH_CHARACTERS = 65_536;
+
+export const contentTasks = (announce: Announce) => ({
+  listLayers: (_: object, channel: TaskChannel) => sendLines(channel, listLayers(), describeLayer),
+  diff: ({ name, base }: { name: string; base: string | null }, channel: TaskChannel) =>
+    sendLines(channel, diffLayers(name, base ?? parentOf(name)), describeChange),
+  check: ({ data }: { data: boolean }) => describeCheck(checkVolume({ data })),
+  export: (args: ExportArgs, channel: TaskChannel) => exportTar(args, channel),
+  import: (args: NewContent, channel: TaskChannel) => importLayer(args, channel, announce),
+});
+
+/** Sends values as lines of JSON, many in one chunk. */
+function sendLines<T>(channel: TaskChannel, values: Iterable<T>, describe: (value: T) => unknown): void {
+  let batch = '';
+  for (const value of values) {
+    batch += `${JSON.stringify(describe(value))}\n`;
+    if (batch.length < BATCH_CHARACTERS) continue;
+    channel.write(Buffer.from(batch));
+    batch = '';
+  }
+  if (batch !== '') channel.write(Buffer.from(batch));
+}
+
+function parentOf(name: string): string | null {
+  return layerInfo(name).parent ?? null;
+}
+
+function describeChange(change: EngineChange): Change {
+  const path = `/${change.path.toString()}`;
+  const kind = change.kind === ADDED ? 'added' : change.kind === DELETED ? 'deleted' : 'changed';
+  const isText = Buffer.from(path.slice(1)).equals(change.path);
+  return isText ? { kind, path } : { kind, path, pathBase64: change.path.toString('base64') };
+}
+
+interface ExportArgs {
+  name: string;
+  base: string | null;
+  whole: boolean;
+}
+
+function exportTar({ name, base, whole }: ExportArgs, channel: TaskChannel): void {
+  if (base !== null) layerInfo(base); // refused before the first byte if it is not there
+  for (const chunk of exportLayer(name, whole ? null : (base ?? parentOf(name)))) channel.write(chunk);
+}
+
+interface NewContent {
+  name: string;
+  parent: string | null;
+}
+
+/** Makes a layer of the tar that comes in. Whatever goes wrong, the layer is gone again. */
+function importLayer({ name, parent }: NewContent, channel: TaskChannel, announce: Announce): ImportReport {
+  const index = createLayer(name, { parent: parent ?? undefined });
+  holdLayer(name);
+  let result: ImportResult;
+  try {
+    result = applyTar(new LayerImport(index), channel);
+  } catch (error) {
+    releaseLayer(name);
+    removeLayer(name);
+    throw error;
+  }
+  releaseLayer(name);
+  commitLayer(name);
+  announce(name);
+  return { layer: describeLayer(layerInfo(name)), bytes: result.archiveBytes, entries: result.entries };
+}
+
+function applyTar(work: LayerImport, channel: TaskChannel): ImportResult {
+  try {
+    for (let chunk = channel.read(); chunk !== null; chunk = channel.read()) work.write(chunk);
+    const result = work.finish();
+    if (!result.ended) throw new LcfsError('invalid', 'the archive has no end marker: it was cut off; nothing was kept of it');
+    return result;
+  } finally {
+    work.abort();
+  }
+}

@@ -1,0 +1,152 @@
+/**
+ * The control protocol: HTTP and JSON over a unix socket that only root can reach.
+ *
+ * Version 1, all paths below `/v1/`. A layer name is one percent-encoded path segment.
+ *
+ *   GET    status                                          -> Status
+ *   POST   stop            {force?}                        -> {}; answered when the volume is closed
+ *   POST   commit                                          -> {generation}
+ *   POST   syncer          {seconds}                       -> {seconds}
+ *   POST   pcache          {bytes}                         -> {bytes}
+ *   POST   flush           {kernel?}                       -> {pages}
+ *   POST   grow                                            -> {blocks}
+ *   POST   check           {data?}                         -> CheckReport
+ *   GET    stats?layer=                                    -> LayerReport[]
+ *   DELETE stats?layer=                                    -> {}
+ *   GET    layers                                          -> lines of Layer
+ *   POST   layers          {name, parent?, quotaBytes?}    -> Layer
+ *   GET    layers/NAME                                     -> Layer
+ *   DELETE layers/NAME                                     -> {}
+ *   POST   layers/NAME/commit {newName?}                   -> Layer
+ *   GET    layers/NAME/diff?base=                          -> lines of Change
+ *   PUT    layers/NAME/content?parent=   (body: a tar)     -> ImportReport
+ *   GET    layers/NAME/content?base=&whole=1               -> a tar of what changed, or of everything
+ *
+ * "Lines" are JSON values, one a line, sent as they come up. Because a failure may come after the status line is out, an
+ * answer that streams ends with the trailer `lcfs-result: ok`, or `lcfs-error` with the JSON of a Failure; an answer
+ * without either was cut off.
+ *
+ * Failures have a status of 400 or above and the body {error: Failure}.
+ */
+import type { ErrorCode } from '../engine/errors.js';
+import { LcfsError } from '../engine/errors.js';
+
+export const PROTOCOL_VERSION = 1;
+export const RESULT_TRAILER = 'lcfs-result';
+export const ERROR_TRAILER = 'lcfs-error';
+
+export interface Failure {
+  code: ErrorCode | 'internal';
+  message: string;
+}
+
+export interface Status {
+  protocol: number;
+  /** Version of the software. */
+  version: string;
+  pid: number;
+  /** ISO 8601. */
+  started: string;
+  /** Path of the device or file. */
+  volume: string;
+  uuid: string;
+  mountpoint: string;
+  control: string;
+  /** Socket of the Docker graph driver, if it runs. */
+  docker: string | null;
+  transport: string;
+  fsync: 'relaxed' | 'strict';
+  /** Number of the last checkpoint. */
+  generation: number;
+  /** In blocks of `blockBytes`. */
+  blocks: { total: number; used: number; free: number };
+  blockBytes: number;
+  /** Number of layers, the global one not counted. */
+  layers: number;
+  /** Removed layers whose space is still being given back. */
+  removing: number;
+  cache: { bytes: number; bytesMax: number };
+  /** Longest time between a change and its checkpoint. */
+  syncerSeconds: number;
+  /** Resident memory of the daemon. */
+  memoryBytes: number;
+}
+
+export interface Layer {
+  index: number;
+  name: string;
+  state: 'writable' | 'sealed' | 'removing';
+  parent: string | null;
+  depth: number;
+  children: number;
+  /** ISO 8601. */
+  created: string;
+  /** Space that the layer itself takes. */
+  ownBytes: number;
+  /** Limit of ownBytes; 0: none. */
+  quotaBytes: number;
+  inodes: number;
+  /** Users that hold the layer now, such as running containers. */
+  holders: number;
+  properties: Record<string, string>;
+}
+
+export interface Change {
+  kind: 'added' | 'changed' | 'deleted';
+  /** From the root of the layer, with a leading slash. */
+  path: string;
+  /** The path's bytes, where they are not UTF-8. */
+  pathBase64?: string;
+}
+
+export interface ImportReport {
+  layer: Layer;
+  /** Length of the tar. */
+  bytes: number;
+  entries: number;
+}
+
+export interface CheckReport {
+  /** Sentences about the first of the errors. */
+  errors: string[];
+  /** None when the volume is sound. */
+  errorCount: number;
+  /** What was looked at. */
+  counts: { layers: number; inodes: number; pages: number; dataBlocks: number; removingBlocks: number };
+}
+
+export interface OperationReport {
+  kind: string;
+  count: number;
+  errors: number;
+  totalMicroseconds: number;
+  longestMicroseconds: number;
+  /** Operations below 1 µs, then below 2, 4, 8 … µs. */
+  histogram: number[];
+}
+
+export interface LayerReport {
+  layer: string;
+  operations: OperationReport[];
+}
+
+const STATUS_OF: Readonly<Record<Failure['code'], number>> = {
+  invalid: 400,
+  'not-found': 404,
+  exists: 409,
+  busy: 409,
+  state: 409,
+  full: 507,
+  corrupt: 500,
+  io: 500,
+  internal: 500,
+};
+
+export function httpStatus(failure: Failure): number {
+  return STATUS_OF[failure.code];
+}
+
+export function failureOf(error: unknown): Failure {
+  if (error instanceof LcfsError) return { code: error.code, message: error.message };
+  return { code: 'internal', message: error instanceof Error ? error.message : String(error) };
+}

@@ -1,0 +1,118 @@
+/** The routes of the control protocol (protocol.ts): each takes a call apart, hands it to a task and passes the answer on. */
+import { writeFileSync } from 'node:fs';
+import { LcfsError } from '../engine/errors.js';
+import {
+  STREAMED,
+  endStream,
+  numberIn,
+  readBody,
+  requiredNumber,
+  textIn,
+  writeStream,
+  type Call,
+  type Handler,
+  type Route,
+} from './control.js';
+import type { Status } from './protocol.js';
+import type { TaskPool } from './tasks.js';
+
+/** What the routes need of the daemon. */
+export interface Service {
+  status: () => Status;
+  /** Unmounts and closes the volume; throws LcfsError `busy` if it is in use and not `force`. */
+  stop: (force: boolean) => Promise<void>;
+  /** Ends the process, once the answer to the stop is out. */
+  exit: () => void;
+  soon: TaskPool;
+  long: TaskPool;
+}
+
+export function makeRoutes(service: Service): Route[] {
+  return [...volumeRoutes(service), ...layerRoutes(service), ...contentRoutes(service)];
+}
+
+function route(method: string, path: string, handler: Handler): Route {
+  return { method, path, handler };
+}
+
+function volumeRoutes(service: Service): Route[] {
+  const { soon } = service;
+  return [
+    route('GET', 'status', () => service.status()),
+    route('POST', 'stop', (call) => stop(service, call)),
+    route('POST', 'commit', () => soon.run('checkpoint', {})),
+    route('POST', 'syncer', async (call) => soon.run('setSyncer', { seconds: requiredNumber(await readBody(call), 'seconds') })),
+    route('POST', 'pcache', async (call) => soon.run('setCache', { bytes: requiredNumber(await readBody(call), 'bytes') })),
+    route('POST', 'flush', (call) => flush(soon, call)),
+    route('POST', 'grow', () => soon.run('grow', {})),
+    route('GET', 'stats', (call) => soon.run('readStats', layerQuery(call))),
+    route('DELETE', 'stats', (call) => soon.run('clearStats', layerQuery(call))),
+    route('POST', 'check', async (call) => service.long.run('check', { data: (await readBody(call))['data'] === true })),
+  ];
+}
+
+async function stop(service: Service, call: Call): Promise<typeof STREAMED> {
+  const body = await readBody(call);
+  await service.stop(body['force'] === true);
+  call.response.once('close', service.exit);
+  call.response.writeHead(200, { 'content-type': 'application/json' });
+  call.response.end('{}');
+  return STREAMED;
+}
+
+async function flush(soon: TaskPool, call: Call): Promise<unknown> {
+  const body = await readBody(call);
+  // 3: pages, directory entries and inodes. The kernel has no narrower way to be told so.
+  if (body['kernel'] === true) writeFileSync('/proc/sys/vm/drop_caches', '3');
+  return soon.run('dropCache', {});
+}
+
+function layerQuery(call: Call): { layer: string | null } {
+  return { layer: call.query.get('layer') };
+}
+
+function layerRoutes(service: Service): Route[] {
+  const { soon } = service;
+  return [
+    route('GET', 'layers', (call) => stream(service.long, 'listLayers', {}, call)),
+    route('POST', 'layers', async (call) => soon.run('createLayer', newLayer(await readBody(call)))),
+    route('GET', 'layers/:name', (call) => soon.run('layer', { name: call.names[0] })),
+    route('DELETE', 'layers/:name', (call) => soon.run('removeLayer', { name: call.names[0] })),
+    route('POST', 'layers/:name/commit', async (call) =>
+      soon.run('commitLayer', { name: call.names[0], newName: textIn(await readBody(call), 'newName') }),
+    ),
+  ];
+}
+
+function newLayer(body: Record<string, unknown>): object {
+  const name = textIn(body, 'name');
+  if (name === undefined) throw new LcfsError('invalid', 'name is missing');
+  return { name, parent: textIn(body, 'parent'), quotaBytes: numberIn(body, 'quotaBytes') };
+}
+
+function contentRoutes({ long }: Service): Route[] {
+  return [
+    route('GET', 'layers/:name/diff', (call) => stream(long, 'diff', { name: call.names[0], base: call.query.get('base') }, call)),
+    route('PUT', 'layers/:name/content', (call) =>
+      long.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal),
+    ),
+    route('GET', 'layers/:name/content', (call) => exportTar(long, call)),
+  ];
+}
+
+/** Answers with the output of a task. Until its first bytes come, a failure is an answer of its own. */
+async function stream(
+  pool: TaskPool,
+  task: string,
+  args: object,
+  call: Call,
+  contentType = 'application/x-ndjson',
+): Promise<typeof STREAMED> {
+  await pool.run(task, args, { output: (chunk) => writeStream(call.response, contentType, chunk) }, call.signal);
+  return endStream(call.response, contentType);
+}
+
+function exportTar(pool: TaskPool, call: Call): Promise<typeof STREAMED> {
+  const args = { name: call.names[0], base: call.query.get('base'), whole: call.query.get('whole') === '1' };
+  return stream(pool, 'export', args, call, 'application/x-tar');
+}

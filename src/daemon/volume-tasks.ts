@@ -1,0 +1,99 @@
+/** Tasks on the volume and its layers that are done soon. Each converts, calls the engine and describes the result. */
+import { BLOCK_BYTES, GLOBAL_LAYER } from '../layout/constants.js';
+import { checkpoint } from '../engine/checkpoint.js';
+import { LcfsError } from '../engine/errors.js';
+import { commitLayer, createLayer, layerInfo, removeLayer, type LayerInfo } from '../engine/layers.js';
+import { setSyncInterval } from '../engine/maintenance.js';
+import { dropCleanPages, limitFrames } from '../engine/pager.js';
+import { clearStats, dropStats, readStats, type LayerStats } from '../engine/stats.js';
+import { growVolume } from '../engine/volume.js';
+import type { Announce } from './announce.js';
+import type { Layer, LayerReport } from './protocol.js';
+
+/** What the global layer is called where a layer's name is asked for. */
+const GLOBAL_NAME = 'global';
+
+export const volumeTasks = (announce: Announce) => ({
+  checkpoint: () => ({ generation: checkpoint() }),
+  setSyncer: ({ seconds }: { seconds: number }) => ({ seconds: setSyncInterval(seconds) }),
+  setCache: ({ bytes }: { bytes: number }) => ({ bytes: limitFrames(Math.floor(bytes / BLOCK_BYTES)) * BLOCK_BYTES }),
+  dropCache: () => ({ pages: dropCleanPages() }),
+  grow: () => ({ blocks: growVolume(), blockBytes: BLOCK_BYTES }),
+  readStats: ({ layer }: { layer: string | null }) => readStats(layerNumber(layer)).map(reportStats),
+  clearStats: ({ layer }: { layer: string | null }) => clearStats(layerNumber(layer)),
+  /** Called now and then, so that layers that are gone make room in the counters. */
+  sweepStats: () => dropStats((layer) => nameOf(layer) !== null),
+  layer: ({ name }: { name: string }) => describeLayer(layerInfo(name === GLOBAL_NAME ? GLOBAL_LAYER : name)),
+  createLayer: (args: NewLayer) => create(args, announce),
+  commitLayer: (args: Committed) => commit(args, announce),
+  removeLayer: ({ name }: { name: string }) => remove(name, announce),
+});
+
+function layerNumber(name: string | null): number | undefined {
+  if (name === null) return undefined;
+  if (name === GLOBAL_NAME) return GLOBAL_LAYER;
+  return layerInfo(name).index;
+}
+
+function reportStats(stats: LayerStats): LayerReport {
+  if (stats.layer === null) return { layer: '(other layers)', operations: stats.operations };
+  return { layer: nameOf(stats.layer) ?? `(removed layer ${stats.layer})`, operations: stats.operations };
+}
+
+/** Name of a layer; null for one that is gone or being removed, which has lost its name already. */
+function nameOf(index: number): string | null {
+  try {
+    const { name, state } = layerInfo(index);
+    return state === 'removing' ? null : name;
+  } catch (error) {
+    if (error instanceof LcfsError && error.code === 'not-found') return null;
+    throw error;
+  }
+}
+
+interface NewLayer {
+  name: string;
+  parent?: string;
+  quotaBytes?: number;
+}
+
+function create({ name, parent, quotaBytes }: NewLayer, announce: Announce): Layer {
+  const index = createLayer(name, { parent, quotaBytes });
+  announce(name);
+  return describeLayer(layerInfo(index));
+}
+
+interface Committed {
+  name: string;
+  newName?: string;
+}
+
+function commit({ name, newName = name }: Committed, announce: Announce): Layer {
+  commitLayer(name, newName);
+  for (const changed of new Set([name, newName])) announce(changed);
+  return describeLayer(layerInfo(newName));
+}
+
+function remove(name: string, announce: Announce): void {
+  removeLayer(name);
+  announce(name);
+}
+
+/** A layer as the protocol shows it. */
+export function describeLayer(info: LayerInfo): Layer {
+  const { index, name, state, depth, children, ownBytes, quotaBytes, inodes, holders, properties } = info;
+  return {
+    index,
+    name,
+    state,
+    parent: info.parent ?? null,
+    depth,
+    children,
+    created: info.created.toISOString(),
+    ownBytes,
+    quotaBytes,
+    inodes,
+    holders,
+    properties,
+  };
+}

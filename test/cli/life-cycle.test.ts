@@ -1,0 +1,254 @@
+/** Every command of the command line, as users run them, against real daemons on volumes in files. */
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { afterEach, beforeEach, test } from 'node:test';
+import type { Layer, LayerReport, Status } from '../../src/daemon/protocol.js';
+import { isRunning } from '../../src/daemon/processes.js';
+import { findMount } from '../../src/linux/mount.js';
+import { Sandbox, exitCode } from './sandbox.js';
+
+let box: Sandbox;
+beforeEach(() => {
+  box = new Sandbox();
+});
+afterEach(() => box.end());
+
+const names = async (): Promise<string[]> => (await box.json<Layer[]>('layer', 'ls')).map((layer) => layer.name);
+
+test('a volume is formatted once, and again only by force', async () => {
+  await box.fails(1, /there is no .*--size/, 'format', box.image);
+  assert.match(await box.ok('format', box.image, '--size', '64M'), /formatted .*64/);
+  await box.fails(1, /holds an LCFS volume.*--force/, 'format', box.image);
+  await box.ok('format', box.image, '--force');
+  const printed = await box.json<{ volume: string; bytes: number }>('format', box.image, '--force', '--size', '128M');
+  assert.deepEqual(printed, { volume: box.image, bytes: 128 * 2 ** 20 });
+  await box.fails(1, /4 MiB at least/, 'format', box.path('small'), '--size', '1M');
+});
+
+test('wrong calls end with exit code 2 and say what is wrong', async () => {
+  await box.fails(2, /unknown command/, 'frobnicate');
+  await box.fails(2, /unknown option/, 'status', '--frob');
+  await box.fails(2, /missing required argument/, 'format');
+  await box.fails(2, /is not a size/, 'format', box.image, '--size', 'big');
+  await box.fails(2, /Allowed choices/, 'daemon', box.image, box.mountpoint, '--transport', 'pigeon');
+  await box.fails(2, /number of seconds/, 'syncer', 'soon');
+  assert.equal((await box.run('--help')).status, 0);
+  assert.equal((await box.run('layer', 'import', '--help')).status, 0);
+  assert.match(await box.ok('--version'), /^\d+\.\d+\.\d+/);
+});
+
+test('without a daemon the client says how to start one', async () => {
+  await box.fails(1, /no daemon runs.*lcfs daemon/, 'status');
+  await box.fails(1, /no daemon answers/, 'stop', box.mountpoint);
+  await box.fails(1, /there is no .*lcfs format/, 'daemon', box.image, box.mountpoint);
+});
+
+test('status tells what is mounted', async () => {
+  const pid = await box.start('--fsync', 'strict');
+  const status = await box.json<Status>('status');
+  assert.equal(status.pid, pid);
+  assert.equal(status.volume, box.image);
+  assert.equal(status.mountpoint, box.mountpoint);
+  assert.ok(['uring', 'devfuse'].includes(status.transport));
+  assert.equal(status.fsync, 'strict');
+  assert.ok(status.generation > 0);
+  assert.equal(status.blocks.total, 65536);
+  assert.equal(status.blocks.used + status.blocks.free, status.blocks.total);
+  assert.equal(status.layers, 0);
+  assert.match(await box.ok('status', box.mountpoint), /mounted on +\S+mnt\n/);
+  assert.deepEqual(readdirSync(box.mountpoint).toSorted(), ['global', 'layers']);
+  assert.equal(await box.ok('stop', box.mountpoint), '');
+  assert.equal(isRunning(pid), false);
+  assert.equal(findMount(box.mountpoint), undefined);
+  assert.deepEqual(readdirSync(box.path('run')), []);
+});
+
+test('layers are made, cloned, committed, compared and removed', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'base', '--quota', '64M');
+  writeFileSync(box.mounted('layers/base/kept'), 'kept');
+  writeFileSync(box.mounted('layers/base/gone'), 'gone');
+  await box.ok('layer', 'clone', 'base', 'work');
+  assert.throws(() => writeFileSync(box.mounted('layers/base/late'), ''), /EROFS/);
+  writeFileSync(box.mounted('layers/work/kept'), 'changed');
+  mkdirSync(box.mounted('layers/work/new dir'));
+  await spawnOk('rm', box.mounted('layers/work/gone'));
+  assert.equal(await box.ok('layer', 'diff', 'work'), 'D /gone\nC /kept\nA /new dir\n');
+  assert.deepEqual(await box.json('layer', 'diff', 'work'), [
+    { kind: 'deleted', path: '/gone' },
+    { kind: 'changed', path: '/kept' },
+    { kind: 'added', path: '/new dir' },
+  ]);
+  const [base, work] = await box.json<Layer[]>('layer', 'inspect', 'base', 'work');
+  assert.equal(base!.state, 'sealed');
+  assert.equal(base!.quotaBytes, 64 * 2 ** 20);
+  assert.equal(base!.children, 1);
+  assert.equal(work!.parent, 'base');
+  assert.equal(work!.state, 'writable');
+  assert.match(await box.ok('layer', 'tree'), /^base \(sealed.*\n↳ work \(writable/);
+  await box.ok('layer', 'commit', 'work', 'done');
+  assert.deepEqual(await names(), ['base', 'done']);
+  assert.equal(existsSync(box.mounted('layers/work')), false);
+  assert.equal(readFileSync(box.mounted('layers/done/kept'), 'utf8'), 'changed');
+  await box.fails(1, /has children.*remove them first/, 'layer', 'rm', 'base');
+  await box.ok('layer', 'rm', 'done', 'base');
+  assert.deepEqual(await names(), []);
+  assert.equal(existsSync(box.mounted('layers/base')), false);
+});
+
+async function spawnOk(command: string, ...args: string[]): Promise<void> {
+  const child = spawn(command, args, { stdio: 'inherit' });
+  assert.equal(await exitCode(child), 0);
+}
+
+test('what is refused says why', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'a');
+  await box.fails(1, /layer "a" exists already/, 'layer', 'create', 'a');
+  await box.fails(1, /no layer "b"/, 'layer', 'clone', 'b', 'c');
+  await box.fails(1, /no layer "b"/, 'layer', 'inspect', 'b');
+  await box.fails(1, /no layer "b"/, 'layer', 'diff', 'b');
+  await box.fails(1, /no layer "b"/, 'layer', 'export', 'b', box.path('x.tar'));
+  for (const name of ['.', '..', 'a/b', '', 'x'.repeat(256)]) await box.fails(1, /cannot be the name of a layer/, 'layer', 'create', name);
+  await box.ok('layer', 'create', '%2e%2e ?#ä');
+  assert.deepEqual(await names(), ['a', '%2e%2e ?#ä']);
+  await box.ok('layer', 'rm', '%2e%2e ?#ä');
+});
+
+test('the settings of a running daemon are changed', async () => {
+  await box.start('--cache', '32M', '--cache-max', '64M');
+  await box.ok('syncer', '1.5');
+  assert.deepEqual(await box.json('pcache', '64M'), { bytes: 64 * 2 ** 20 });
+  assert.deepEqual(await box.json('pcache', '1T'), { bytes: 64 * 2 ** 20 });
+  assert.deepEqual(await box.json('pcache', '8M'), { bytes: 8 * 2 ** 20 });
+  const status = await box.json<Status>('status');
+  assert.equal(status.syncerSeconds, 1.5);
+  assert.deepEqual(status.cache, { bytes: 8 * 2 ** 20, bytesMax: 64 * 2 ** 20 });
+  assert.match(await box.ok('flush'), /dropped \d+ pages/);
+  truncateSync(box.image, 512 * 2 ** 20);
+  assert.match(await box.ok('grow'), /512 MiB/);
+  assert.equal((await box.json<Status>('status')).blocks.total, 131072);
+});
+
+test('a checkpoint makes a change durable, as a crash shows', async () => {
+  const pid = await box.start();
+  await box.ok('syncer', '3600');
+  await box.ok('layer', 'create', 'a');
+  writeFileSync(box.mounted('layers/a/durable'), 'yes');
+  const before = (await box.json<Status>('status')).generation;
+  const { generation } = await box.json<{ generation: number }>('commit');
+  assert.ok(generation > before);
+  writeFileSync(box.mounted('layers/a/lost'), 'perhaps');
+  process.kill(pid, 'SIGKILL');
+  while (isRunning(pid)) await new Promise((wake) => setTimeout(wake, 20));
+  await box.fails(1, /no daemon runs/, 'status');
+  assert.deepEqual(readdirSync(box.path('run')), [], 'the stale socket is removed');
+  // The dead mount is still there; the new daemon takes it away.
+  await box.start();
+  assert.deepEqual(readdirSync(box.mounted('layers/a')), ['durable']);
+  await box.ok('stop', box.mountpoint);
+  assert.match(await box.ok('check', box.image), /is sound/);
+});
+
+test('operations are counted per layer and kind', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'a');
+  for (let i = 0; i < 10; i++) writeFileSync(box.mounted(`layers/a/${i}`), 'x');
+  const [report] = await box.json<LayerReport[]>('stats', 'a');
+  assert.equal(report!.layer, 'a');
+  const writes = report!.operations.find((operation) => operation.kind === 'write')!;
+  assert.equal(writes.count, 10);
+  assert.ok(writes.totalMicroseconds >= writes.longestMicroseconds);
+  assert.match(await box.ok('stats'), /^LAYER +OPERATION +COUNT[\s\S]*\na +write +10 /);
+  await box.ok('stats', 'a', '--clear');
+  assert.deepEqual(await box.json('stats', 'a'), []);
+  await box.fails(1, /no layer "b"/, 'stats', 'b');
+});
+
+test('a volume in use is refused to others', async () => {
+  const pid = await box.start();
+  await box.fails(1, new RegExp(`in use by pid ${pid}`), 'daemon', box.image, box.path('other'));
+  await box.fails(1, /already|serves/, 'daemon', box.path('other.img'), box.mountpoint, '--format', '--size', '64M');
+  await box.fails(1, new RegExp(`in use by pid ${pid}.*--online`), 'check', box.image);
+  await box.fails(1, new RegExp(`in use by pid ${pid}`), 'format', box.image, '--force');
+  assert.match(await box.ok('check', '--online', box.image), /is sound/);
+});
+
+test('check finds damage', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'a');
+  writeFileSync(box.mounted('layers/a/file'), Buffer.alloc(1 << 20, 'lcfs-was-here '));
+  await box.ok('stop', box.mountpoint);
+  const bytes = readFileSync(box.image);
+  const at = bytes.indexOf('lcfs-was-here');
+  assert.ok(at > 0);
+  bytes[at] = 0x4c;
+  writeFileSync(box.image, bytes);
+  assert.equal((await box.run('check', '--no-data', box.image)).status, 0);
+  const { status, stdout } = await box.run('check', box.image);
+  assert.equal(status, 1);
+  assert.match(stdout, /wrong checksum/);
+  const report = await box.run('check', '--json', box.image);
+  assert.equal(report.status, 1);
+  assert.equal((JSON.parse(report.stdout) as { errorCount: number }).errorCount, 1);
+});
+
+test('with several daemons one has to be named', async () => {
+  const other = { image: box.path('other.img'), mountpoint: box.path('other'), socket: box.path('other.sock') };
+  await box.start();
+  await box.startOn(other.image, other.mountpoint, '--control', other.socket);
+  await box.fails(1, /2 daemons run; name one/, 'status');
+  await box.ok('layer', 'create', 'there', '--control', other.mountpoint);
+  assert.deepEqual(await box.json<Layer[]>('layer', 'ls', '--control', box.mountpoint), []);
+  assert.equal((await box.json<Status>('status', other.mountpoint)).mountpoint, other.mountpoint);
+  assert.equal((await box.json<Status>('status', '--control', other.socket)).layers, 1);
+  assert.equal(statSync(other.socket).mode & 0o777, 0o600);
+  assert.equal(statSync(box.path('run')).mode & 0o777, 0o700);
+  await box.ok('stop', other.mountpoint);
+  assert.equal((await box.json<Status>('status')).mountpoint, box.mountpoint);
+});
+
+test('a mount in use is not taken away, except by force', async () => {
+  const pid = await box.start();
+  const user = spawn('sleep', ['60'], { cwd: box.mounted('global') });
+  try {
+    await once(user, 'spawn');
+    await box.fails(1, new RegExp(`in use by pid ${user.pid} \\(sleep, working directory\\)`), 'stop', box.mountpoint);
+    assert.equal((await box.json<Status>('status')).pid, pid);
+    await box.ok('stop', '--force', box.mountpoint);
+    assert.equal(isRunning(pid), false);
+  } finally {
+    user.kill('SIGKILL');
+  }
+  assert.match(await box.ok('check', box.image), /is sound/);
+});
+
+test('SIGTERM unmounts cleanly', async () => {
+  const daemon = await box.startForeground();
+  await box.ok('layer', 'create', 'kept');
+  daemon.kill('SIGTERM');
+  assert.equal(await exitCode(daemon), 0);
+  assert.equal(findMount(box.mountpoint), undefined);
+  await box.start();
+  assert.deepEqual(await names(), ['kept']);
+});
+
+test('a mount that is taken away from outside ends the daemon cleanly', async () => {
+  const daemon = await box.startForeground();
+  await box.ok('layer', 'create', 'kept');
+  await spawnOk('umount', box.mountpoint);
+  assert.equal(await exitCode(daemon), 0);
+  assert.match(await box.ok('check', box.image), /is sound/);
+});
+
+test('many calls at once are safe', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'base');
+  const made = await Promise.all(Array.from({ length: 12 }, (_, i) => box.run('layer', 'clone', 'base', `clone-${i % 8}`)));
+  assert.equal(made.filter((result) => result.status === 0).length, 8);
+  assert.equal((await names()).length, 9);
+  await Promise.all(Array.from({ length: 8 }, (_, i) => box.ok('layer', 'rm', `clone-${i}`)));
+  assert.deepEqual(await names(), ['base']);
+});
