@@ -48,11 +48,17 @@ export class DeviceQueue {
     const r = this.request;
     const length = read(this.fd, r.io.address + IN_AT, IN_BYTES);
     if (length < 0) return isPassing(errno()) ? 0 : -errno();
-    if (length < P.IN_HEADER_BYTES) return 0;
+    return this.accept(length) ? 1 : 0;
+  }
+
+  /** Makes `length` bytes, which lie where requests are read to, the request at hand. False if they are none. */
+  accept(length: number): boolean {
+    if (length < P.IN_HEADER_BYTES) return false;
+    const r = this.request;
     const fixed = P.IN_HEADER_BYTES + argumentsBytes(opcodeOf(r));
     r.payload = IN_AT + fixed;
     r.payloadBytes = length - fixed;
-    return 1;
+    return true;
   }
 
   /** Sends what a handler returned. Returns 0 or a negative error number. */

@@ -8,7 +8,7 @@
  */
 import { create, createSymlink, createTemporary, link, lookup, removeDirectory, rename, unlink } from '../engine/namespace.js';
 import { EEXIST, EINVAL, ENOENT, EPERM, ESTALE, EXDEV } from '../linux/errno.js';
-import { S_IFDIR, S_IFMT } from '../linux/mode.js';
+import { S_IALLUGO, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../linux/mode.js';
 import { isSynthetic, nodeIno } from './node.js';
 import * as P from './protocol.js';
 import { replyCreated, replyEntry, replyNegative } from './reply.js';
@@ -38,20 +38,30 @@ function createNode(r: Request, mode: number, umask: number, rdev: number): numb
   return create(layerOf(r), inoOf(r), r.bytes, r.payload, length, mode, umask, uidOf(r), gidOf(r), rdev);
 }
 
+/** Types that mknod can make. */
+function isNode(mode: number): boolean {
+  const type = mode & S_IFMT;
+  return type === S_IFREG || type === S_IFIFO || type === S_IFSOCK || type === S_IFCHR || type === S_IFBLK;
+}
+
+/** The permissions, with the type that belongs to the request. */
+const typed = (type: number, mode: number): number => type | (mode & S_IALLUGO);
+
 export function makeNode(r: Request): number {
-  const ino = createNode(r, argument(r, P.MKNOD_MODE), argument(r, P.MKNOD_UMASK), argument(r, P.MKNOD_RDEV));
+  const mode = argument(r, P.MKNOD_MODE);
+  if (!isNode(mode)) return -EINVAL;
+  const ino = createNode(r, typed(mode & S_IFMT, mode), argument(r, P.MKNOD_UMASK), argument(r, P.MKNOD_RDEV));
   return ino < 0 ? ino : replyEntry(r, layerOf(r), ino);
 }
 
 export function makeDirectory(r: Request): number {
-  // The kernel sends the permissions without the type.
-  const mode = (argument(r, P.MKDIR_MODE) & ~S_IFMT) | S_IFDIR;
+  const mode = typed(S_IFDIR, argument(r, P.MKDIR_MODE));
   const ino = createNode(r, mode, argument(r, P.MKDIR_UMASK), 0);
   return ino < 0 ? ino : replyEntry(r, layerOf(r), ino);
 }
 
 export function createFile(r: Request): number {
-  const ino = createNode(r, argument(r, P.CREATE_MODE), argument(r, P.CREATE_UMASK), 0);
+  const ino = createNode(r, typed(S_IFREG, argument(r, P.CREATE_MODE)), argument(r, P.CREATE_UMASK), 0);
   // The name came into being behind the kernel's back. ESTALE makes it look the name up and open what it finds, with its
   // permission checks, instead of opening here something the caller may have no right to.
   if (ino === -EEXIST && (argument(r, P.CREATE_FLAGS) & P.O_EXCL) === 0) return -ESTALE;
@@ -61,7 +71,7 @@ export function createFile(r: Request): number {
 /** O_TMPFILE. The name that comes along is always "/". */
 export function createUnnamed(r: Request): number {
   const layer = layerOf(r);
-  const mode = argument(r, P.CREATE_MODE);
+  const mode = typed(S_IFREG, argument(r, P.CREATE_MODE));
   const ino = createTemporary(layer, inoOf(r), mode, argument(r, P.CREATE_UMASK), uidOf(r), gidOf(r));
   return ino < 0 ? ino : replyCreated(r, layer, ino);
 }
