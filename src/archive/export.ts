@@ -11,7 +11,7 @@
  * another directory needs no opaque marker, since diff compares the two name by name.
  *
  * Left out
- *   - sockets, which cannot be archived, and files whose name starts with `.wh.`, which would mean something else;
+ *   - sockets, which cannot be archived, and whatever has `.wh.` at the start of a name, which would mean something else;
  *   - fractions of seconds, access times, and names of users, as in the engines' own archives;
  *   - attributes that belong to the machine rather than to the image: `security.` but for capabilities, and overlayfs's
  *     own. `user.`, other `trusted.` and access control lists are kept, unlike in the engines' archives, but as they
@@ -30,32 +30,24 @@ import { lookup, readLink } from '../engine/namespace.js';
 import { BLOCK_BYTES, ROOT_INO, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeFlags, inodeGid, inodeLinks, inodeMode, inodeMtimeHi, inodeMtimeLo, inodeRdev, inodeUid } from '../layout/records.js';
 import type { IoBuffer } from '../linux/libc.js';
-import {
-  isDirectory,
-  isRegular,
-  isSymlink,
-  S_IALLUGO,
-  S_IFBLK,
-  S_IFCHR,
-  S_IFDIR,
-  S_IFIFO,
-  S_IFLNK,
-  S_IFMT,
-  S_IFREG,
-} from '../linux/mode.js';
+import { isDirectory, S_IALLUGO, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from '../linux/mode.js';
 import { causeOf, quotePath } from './archive-error.js';
 import { giveIoBuffer, takeIoBuffer } from './file-content.js';
 import { toContainer, type IdMaps, type IdRange } from './id-map.js';
 import { nameBytes, putName } from './names.js';
 import * as Tar from './tar-format.js';
+import type { Xattr } from './tar-format.js';
 import { END_OF_ARCHIVE, tarHeader, type TarHeader } from './tar-writer.js';
 import { exportedXattrs } from './xattrs.js';
 
+/** Smaller than the buffer it is gathered in: what consumers hold on to adds up. */
+const CHUNK_BYTES = 1 << 18;
 const WHITEOUT = '.wh.';
 /** First names of files that have more of them; about 150 bytes each. A name behind more than that is written in full. */
 const FIRST_NAMES_MAX = 1 << 18;
 const WORD_RANGE = 0x1_0000_0000;
 const NO_BYTES = Buffer.alloc(0);
+const NO_XATTRS: readonly Xattr[] = [];
 /** Attributes of the root of a layer that was just made. */
 const NEW_ROOT = `${S_IFDIR | 0o755} 0 0`;
 
@@ -68,7 +60,7 @@ const TYPES: ReadonlyMap<number, number> = new Map([
   [S_IFIFO, Tar.FIFO],
 ]);
 
-/** Yields the archive in chunks of up to 1 MiB. Throws LcfsError. */
+/** Yields the archive in chunks of up to 256 KiB. Throws LcfsError. */
 export function* exportLayer(layer: string, base: string | null, maps: IdMaps = {}): Generator<Buffer> {
   const work = new LayerExport(indexOf(layer), maps);
   try {
@@ -132,7 +124,7 @@ class LayerExport {
     const path = change.path.toString('latin1');
     const parts = path.split('/');
     const name = parts.pop()!;
-    if (!this.#walkTo(parts) || name.startsWith(WHITEOUT)) return;
+    if (name.startsWith(WHITEOUT) || parts.some((part) => part.startsWith(WHITEOUT)) || !this.#walkTo(parts)) return;
     yield* this.#unwrittenSteps();
     if (change.kind === DELETED) yield* this.#put(whiteout(parts, name));
     else yield* this.#present(change.ino, path, name);
@@ -157,7 +149,7 @@ class LayerExport {
       if (step.isWritten) continue;
       step.isWritten = true;
       const path = this.#steps.slice(0, i + 1).map((above) => above.name);
-      yield* this.#entry(step.ino, path.join('/'));
+      if (getInode(this.#layer, step.ino) >= 0) yield* this.#entry(step.ino, path.join('/'));
     }
   }
 
@@ -167,9 +159,8 @@ class LayerExport {
     yield* this.#entry(ino, path);
   }
 
-  /** Header and data of an inode, or a link to where it was written before. */
+  /** Header and data of the inode that `foundAt` shows, or a link to where it was written before. */
   *#entry(ino: Ino, path: string): Generator<Buffer> {
-    if (getInode(this.#layer, ino) < 0) return;
     const type = TYPES.get(inodeMode(foundAt) & S_IFMT);
     if (type === undefined) return;
     const first = type === Tar.DIRECTORY ? null : this.#firstName(ino, path);
@@ -194,26 +185,24 @@ class LayerExport {
     return first.path;
   }
 
-  /** From what `foundAt` shows. */
+  /** From what `foundAt` shows. Attributes and target come last, as reading them may change that. */
   #header(ino: Ino, type: number, path: string): TarHeader {
     const at = foundAt;
     const mode = inodeMode(at);
     const rdev = type === Tar.CHARACTER_DEVICE || type === Tar.BLOCK_DEVICE ? inodeRdev(at) : 0;
-    const header = {
+    return {
       type,
-      path: latin1Bytes(isDirectory(mode) && !path.endsWith('/') ? `${path}/` : path),
+      path: latin1Bytes(type === Tar.DIRECTORY && !path.endsWith('/') ? `${path}/` : path),
       mode: mode & S_IALLUGO,
       uid: containerId(this.#maps.uids, inodeUid(at), 'user', path),
       gid: containerId(this.#maps.gids, inodeGid(at), 'group', path),
-      size: isRegular(mode) ? inodeSize(at) : 0,
+      size: type === Tar.FILE ? inodeSize(at) : 0,
       mtime: inodeMtimeHi(at) * WORD_RANGE + inodeMtimeLo(at),
       major: (rdev >>> 8) & 0xfff,
-      minor: (rdev & 0xff) | ((rdev >>> 12) & 0xfff00),
-      hasXattrs: inodeFlags(at) !== 0,
+      minor: (rdev & 0xff) | ((rdev >>> 12) & 0xf_ff00),
+      xattrs: inodeFlags(at) === 0 ? NO_XATTRS : exportedXattrs(this.#layer, ino),
+      linkPath: type === Tar.SYMLINK ? this.#linkTarget(ino, path) : NO_BYTES,
     };
-    // The calls below replace what `foundAt` shows.
-    const xattrs = header.hasXattrs ? exportedXattrs(this.#layer, ino) : [];
-    return { ...header, xattrs, linkPath: isSymlink(mode) ? this.#linkTarget(ino, path) : NO_BYTES };
   }
 
   #linkTarget(ino: Ino, path: string): Buffer {
@@ -248,7 +237,7 @@ class LayerExport {
   // The buffer
 
   #room(): number {
-    return this.#out.bytes.length - this.#filled;
+    return CHUNK_BYTES - this.#filled;
   }
 
   *#put(bytes: Buffer): Generator<Buffer> {

@@ -22,12 +22,12 @@
  *
  * After an exception the layer holds a part of the archive: the caller removes it. Nothing but the layer was touched.
  */
-import { foundAt } from '../engine/inode.js';
+import { foundAt, getInode } from '../engine/inode.js';
 import { LcfsError } from '../engine/errors.js';
 import { create, createSymlink, link } from '../engine/namespace.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { volumeInfo } from '../engine/volume.js';
-import { BLOCK_BYTES, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
+import { BLOCK_BYTES, ROOT_INO, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeMode, layerNextIno } from '../layout/records.js';
 import { EEXIST } from '../linux/errno.js';
 import { isSymlink, kindOf, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG } from '../linux/mode.js';
@@ -186,7 +186,8 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
   #applyRoot(entry: TarEntry): void {
     if (entry.type !== Tar.DIRECTORY) throw new Refusal('the root of a layer can only be a directory');
     this.#takeOwner(entry);
-    this.#settle(this.#paths.root.ino);
+    check(getInode(this.layer, ROOT_INO));
+    this.#settle(ROOT_INO);
   }
 
   #applyWhiteout(parts: readonly string[], name: string): void {
@@ -326,7 +327,7 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
     this.#gid = hostId(this.#maps.gids, entry.gid, 'group');
   }
 
-  /** The entry's inode is there: everything that remains changes it. */
+  /** The entry's inode is there, and `foundAt` shows it: everything that remains changes it. */
   #settle(ino: Ino): void {
     this.#ino = ino;
     this.#attributes.setOwner(ino, this.#uid, this.#gid);

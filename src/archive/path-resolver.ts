@@ -59,10 +59,6 @@ export class PathResolver {
     this.#host = host;
   }
 
-  get root(): Directory {
-    return this.#root;
-  }
-
   /** Something that other paths may lead through was removed. */
   forget(): void {
     this.#root = rootDirectory();
