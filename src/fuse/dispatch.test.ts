@@ -3,19 +3,20 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { createLayer, sealLayer } from '../engine/layers.js';
 import {
-  Chance,
   closeTestVolume,
   find,
   get,
   make,
   nowMicroseconds,
+  oneIn,
   openTestVolume,
-  proveVolume,
   put,
   REGULAR,
   ROOT,
   stat,
-} from '../engine/testing.js';
+} from '../../test/support/files.js';
+import { Random, assertSound } from '../../test/support/volume.js';
+import { deviceWire, ringWire, strings, wide, type Answer, type Node, type Wire } from '../../test/support/wire.js';
 import {
   EEXIST,
   EINVAL,
@@ -32,7 +33,6 @@ import {
   EXDEV,
 } from '../linux/errno.js';
 import * as P from './protocol.js';
-import { deviceWire, ringWire, strings, wide, type Answer, type Node, type Wire } from './testing.js';
 
 const MOUNT_ROOT: Node = { layer: 0, ino: 0 };
 const LAYERS: Node = { layer: 0, ino: 1 };
@@ -199,7 +199,7 @@ function describeWire(wire: Wire): void {
       // The count lies: there is one item only.
       assert.equal(wire.send({ ...forget, args: [1000] }).error, -1);
       bad(wire.send({ opcode: P.GETATTR, node: { layer, ino } }), ESTALE);
-      proveVolume();
+      assertSound();
     });
 
     it('keeps temporary files nameless until they are linked', () => {
@@ -409,9 +409,8 @@ const FUZZ_REQUESTS = 20_000;
 
 /** Requests that are mostly wrong: anything may come back but an exception, a hang or a damaged volume. */
 function fuzz(wire: Wire): void {
-  const seed = Number(process.env['LCFS_SEED'] ?? Date.now() % 2 ** 32);
-  console.log(`# seed of the random requests: LCFS_SEED=${seed}`);
-  const chance = new Chance(seed);
+  const chance = new Random();
+  console.log(`# seed of the random requests: LCFS_SEED=${chance.seed}`);
   const fuzzed = createLayer(`${wire.name}-fuzz`);
   const answered = new Map<number, number>();
   for (let i = 0; i < FUZZ_REQUESTS; i++) {
@@ -420,26 +419,26 @@ function fuzz(wire: Wire): void {
   }
   assert.ok(answered.get(0)! > FUZZ_REQUESTS / 100, 'some requests were right by chance');
   assert.equal(answered.get(EIO), undefined, 'nothing was damaged');
-  proveVolume();
+  assertSound();
 }
 
-function randomRequest(chance: Chance, fuzzed: number): Parameters<Wire['send']>[0] {
-  const opcode = chance.oneIn(20) ? chance.word() : chance.below(P.OPCODES);
-  const node = chance.oneIn(10) ? { layer: chance.below(4), raw: chance.word() } : { layer: fuzzed, ino: chance.below(20) };
+function randomRequest(chance: Random, fuzzed: number): Parameters<Wire['send']>[0] {
+  const opcode = oneIn(chance, 20) ? chance.next() : chance.below(P.OPCODES);
+  const node = oneIn(chance, 10) ? { layer: chance.below(4), raw: chance.next() } : { layer: fuzzed, ino: chance.below(20) };
   const args = Array.from({ length: 22 }, () => randomWord(chance, fuzzed));
-  const payload = chance.oneIn(3) ? randomBytes(chance) : strings(`n${chance.below(8)}`, `n${chance.below(8)}`);
-  const raw = { opcode, node, args, payload, uid: chance.below(2), extensions: chance.oneIn(20) ? chance.below(70_000) : 0 };
-  return chance.oneIn(10) ? { ...raw, length: 40 + chance.below(40 + payload.length) } : raw;
+  const payload = oneIn(chance, 3) ? randomBytes(chance) : strings(`n${chance.below(8)}`, `n${chance.below(8)}`);
+  const raw = { opcode, node, args, payload, uid: chance.below(2), extensions: oneIn(chance, 20) ? chance.below(70_000) : 0 };
+  return oneIn(chance, 10) ? { ...raw, length: 40 + chance.below(40 + payload.length) } : raw;
 }
 
 /** Small numbers, modes, nodeids of files, the layer, and now and then anything. */
-function randomWord(chance: Chance, fuzzed: number): number {
+function randomWord(chance: Random, fuzzed: number): number {
   const words = [0, 0, 0, 1, 2, 3, 4, 4096, fuzzed, fuzzed, chance.below(20) * 2 + 1, REGULAR, 0o040755, chance.below(2 ** 20)];
-  return chance.oneIn(30) ? chance.word() : chance.pick(words);
+  return oneIn(chance, 30) ? chance.next() : chance.pick(words);
 }
 
-function randomBytes(chance: Chance): Buffer {
-  return Buffer.from(Array.from({ length: chance.below(600) }, () => (chance.oneIn(8) ? 0 : chance.below(256))));
+function randomBytes(chance: Random): Buffer {
+  return Buffer.from(Array.from({ length: chance.below(600) }, () => (oneIn(chance, 8) ? 0 : chance.below(256))));
 }
 
 it('sees the same contents over both layouts', () => {

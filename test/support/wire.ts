@@ -1,12 +1,12 @@
 /** Raw requests for tests, as the kernel lays them out on either transport, and what comes back. */
 import assert from 'node:assert/strict';
-import { ioBuffer } from '../linux/libc.js';
-import { DeviceQueue } from './device-queue.js';
-import { NO_REPLY, argumentsBytes, serve } from './dispatch.js';
-import { WRITE_BYTES_MAX } from './init.js';
-import { nodeLow } from './node.js';
-import * as P from './protocol.js';
-import { Request, wordsOf } from './request.js';
+import { ioBuffer } from '../../src/linux/libc.js';
+import { DeviceQueue } from '../../src/fuse/device-queue.js';
+import { NO_REPLY, argumentsBytes, serve } from '../../src/fuse/dispatch.js';
+import { WRITE_BYTES_MAX } from '../../src/fuse/init.js';
+import { nodeLow } from '../../src/fuse/node.js';
+import * as P from '../../src/fuse/protocol.js';
+import { Request, wordsOf } from '../../src/fuse/request.js';
 
 /** A nodeid: layer index and inode number; `raw` is the low word as it stands. */
 export interface Node {

@@ -1,0 +1,87 @@
+/**
+ * A process that serves a new volume for tests: `server.js VOLUME MOUNTPOINT TRANSPORT BYTES`, started with an IPC channel.
+ * It says `ready`, then answers orders. When the channel closes, because the test is done or dead, it takes the mount away
+ * whatever its state, and ends.
+ */
+import { checkVolume } from '../../src/engine/check.js';
+import { createLayer, removeLayer, renameLayer, sealLayer } from '../../src/engine/layers.js';
+import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
+import { startFuse, type FuseSession, type StopOptions, type Transport } from '../../src/fuse/session.js';
+import { LcfsError } from '../../src/engine/errors.js';
+import { exitNow } from '../../src/linux/libc.js';
+
+export type Order =
+  | { readonly order: 'create'; readonly name: string; readonly parent?: string; readonly quotaBytes?: number }
+  | { readonly order: 'seal' | 'remove'; readonly name: string }
+  | { readonly order: 'rename'; readonly name: string; readonly newName: string }
+  | { readonly order: 'stop'; readonly options: StopOptions }
+  | { readonly order: 'start' }
+  | { readonly order: 'check' };
+
+export interface Report {
+  readonly kind: 'ready' | 'done' | 'failed' | 'ended';
+  readonly transport?: Transport;
+  readonly connection?: number;
+  readonly message?: string;
+  readonly code?: string;
+  readonly errors?: readonly string[];
+}
+
+const [volume, mountpoint, transport, bytes] = process.argv.slice(2) as [string, string, Transport | 'auto', string];
+
+function tell(report: Report): void {
+  process.send!(report);
+}
+
+formatVolume(volume, { bytes: Number(bytes) });
+const handle = openVolume(volume, { cacheBytes: 32 << 20 });
+let session: FuseSession;
+
+async function start(): Promise<void> {
+  session = await startFuse(handle, { mountpoint, source: volume, transport });
+  void session.ended.then(() => tell({ kind: 'ended' }));
+  tell({ kind: 'ready', transport: session.transport, connection: session.connection });
+}
+
+async function obey(order: Order): Promise<Report> {
+  if (order.order === 'check') return { kind: 'done', errors: checkVolume({ data: true }).errors };
+  if (order.order === 'start') await start();
+  else if (order.order === 'stop') await session.stop(order.options);
+  else changeLayer(order);
+  return { kind: 'done' };
+}
+
+function changeLayer(order: Order): void {
+  if (order.order === 'create') {
+    createLayer(order.name, {
+      ...(order.parent === undefined ? {} : { parent: order.parent }),
+      ...(order.quotaBytes === undefined ? {} : { quotaBytes: order.quotaBytes }),
+    });
+  } else if (order.order === 'seal') sealLayer(order.name);
+  else if (order.order === 'remove') removeLayer(order.name);
+  else if (order.order === 'rename') renameLayer(order.name, order.newName);
+  if ('name' in order) session.invalidateLayer(order.name);
+  if ('newName' in order) session.invalidateLayer(order.newName);
+}
+
+process.on('message', (order: Order) => {
+  obey(order).then(tell, (error: Error) => {
+    const code = error instanceof LcfsError ? { code: error.code } : {};
+    tell({ kind: 'failed', message: error.message, ...code });
+  });
+});
+
+/** The test is gone, or done. */
+process.on('disconnect', () => {
+  const giveUp = setTimeout(() => exitNow(1), 10_000);
+  session.stop({ lazy: true, timeoutMs: 1000 }).then(
+    () => {
+      clearTimeout(giveUp);
+      closeVolume();
+      exitNow(0);
+    },
+    () => exitNow(1),
+  );
+});
+
+await start();
