@@ -15,7 +15,7 @@ import {
   ROOT,
   stat,
 } from '../../test/support/files.js';
-import { Random, assertSound } from '../../test/support/volume.js';
+import { assertSound, Random } from '../../test/support/volume.js';
 import { deviceWire, ringWire, strings, wide, type Answer, type Node, type Wire } from '../../test/support/wire.js';
 import {
   EEXIST,
