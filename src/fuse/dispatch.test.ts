@@ -395,6 +395,8 @@ function refusesChanges(wire: Wire, node: Node): void {
 
 const FUZZ_REQUESTS = 20_000;
 
+const oneIn = (chance: Random, count: number): boolean => chance.below(count) === 0;
+
 /** Requests that are mostly wrong: anything may come back but an exception, a hang or a damaged volume. */
 function fuzz(wire: Wire): void {
   const chance = new Random();
@@ -411,22 +413,22 @@ function fuzz(wire: Wire): void {
 }
 
 function randomRequest(chance: Random, fuzzed: number): Parameters<Wire['send']>[0] {
-  const opcode = chance.oneIn(20) ? chance.next() : chance.below(P.OPCODES);
-  const node = chance.oneIn(10) ? { layer: chance.below(4), raw: chance.next() } : { layer: fuzzed, ino: chance.below(20) };
+  const opcode = oneIn(chance, 20) ? chance.next() : chance.below(P.OPCODES);
+  const node = oneIn(chance, 10) ? { layer: chance.below(4), raw: chance.next() } : { layer: fuzzed, ino: chance.below(20) };
   const args = Array.from({ length: 22 }, () => randomWord(chance, fuzzed));
-  const payload = chance.oneIn(3) ? randomBytes(chance) : strings(`n${chance.below(8)}`, `n${chance.below(8)}`);
-  const raw = { opcode, node, args, payload, uid: chance.below(2), extensions: chance.oneIn(20) ? chance.below(70_000) : 0 };
-  return chance.oneIn(10) ? { ...raw, length: 40 + chance.below(40 + payload.length) } : raw;
+  const payload = oneIn(chance, 3) ? randomBytes(chance) : strings(`n${chance.below(8)}`, `n${chance.below(8)}`);
+  const raw = { opcode, node, args, payload, uid: chance.below(2), extensions: oneIn(chance, 20) ? chance.below(70_000) : 0 };
+  return oneIn(chance, 10) ? { ...raw, length: 40 + chance.below(40 + payload.length) } : raw;
 }
 
 /** Small numbers, modes, nodeids of files, the layer, and now and then anything. */
 function randomWord(chance: Random, fuzzed: number): number {
   const words = [0, 0, 0, 1, 2, 3, 4, 4096, fuzzed, fuzzed, chance.below(20) * 2 + 1, REGULAR, 0o040755, chance.below(2 ** 20)];
-  return chance.oneIn(30) ? chance.next() : chance.pick(words);
+  return oneIn(chance, 30) ? chance.next() : chance.pick(words);
 }
 
 function randomBytes(chance: Random): Buffer {
-  return Buffer.from(Array.from({ length: chance.below(600) }, () => (chance.oneIn(8) ? 0 : chance.below(256))));
+  return Buffer.from(Array.from({ length: chance.below(600) }, () => (oneIn(chance, 8) ? 0 : chance.below(256))));
 }
 
 it('sees the same contents over both layouts', () => {
