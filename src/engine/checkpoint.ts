@@ -67,7 +67,7 @@ import {
 import { findInCatalog, insertInCatalog, updateInCatalog, useCatalog } from './catalog.js';
 import { nowHi, nowLo, readClock } from './clock.js';
 import { discardBlocks, flushDevice, writeBlocks } from './device.js';
-import { LcfsError } from './errors.js';
+import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { writeDirtyPages } from './pager.js';
 import { saveAllSlots } from './slots.js';
@@ -104,9 +104,10 @@ function completeGeneration(cleanlyClosed: boolean): number {
     writeSuperblock(superblock, closed);
     flushDevice();
   } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
     // A device that lost a write cannot be trusted with the next one: nothing is acknowledged any more.
     Atomics.store(I, DEVICE_FAILED, 1);
-    throw new LcfsError('io', `checkpoint ${closed} failed: ${(error as Error).message}; the volume stays as of the one before`);
+    throw new LcfsError('io', `checkpoint ${closed} failed: ${error.message}; the volume stays as of the one before`);
   }
   settlePending(closed, (block, count) => {
     if (count >= DISCARD_BLOCKS_MIN) discardBlocks(block, count);
