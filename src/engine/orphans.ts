@@ -17,8 +17,10 @@ import { abandon, beginRead, beginWrite, end } from './operation.js';
 import { insert, recordType, remove, seek } from './tree.js';
 import { cutTo, fewerExtents, unmapChanges } from './truncate.js';
 
-/** Extents, and records of attributes and link targets, freed in one operation. */
-const PER_STEP = 128;
+/** Extents freed in one operation: 128 × 256 KiB = 32 MiB. */
+const EXTENTS_PER_STEP = 128;
+/** Records of attributes and link targets are up to four times as long as those of extents. */
+const EXTENTS_PER_RECORD = 4;
 const MORE = 1;
 
 /** The inode lost its last name, or never had one. */
@@ -35,7 +37,7 @@ export function removeOrphan(ino: Ino): void {
 export function reapOrphan(layer: LayerIndex, ino: Ino): number {
   const orphaned = isOrphan(layer, ino);
   if (orphaned <= 0) return orphaned;
-  let most = PER_STEP;
+  let most = EXTENTS_PER_STEP;
   for (;;) {
     const result = reapStep(layer, ino, most);
     if (result === -ENOSPC) {
@@ -71,7 +73,7 @@ function freeSome(ino: Ino, most: number): number {
   const at = findInode(ino);
   if (at === 0 || inodeLinks(at) > 0) return 0;
   if (isRegular(inodeMode(at)) && !freeContents(ino, inodeSize(at), most)) return MORE;
-  if (!removeRecords(ino, most)) return MORE;
+  if (!removeRecords(ino, Math.max(1, Math.floor(most / EXTENTS_PER_RECORD)))) return MORE;
   removeOrphan(ino);
   removeInode(ino);
   return 0;

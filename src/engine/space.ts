@@ -484,7 +484,7 @@ export function blockIsTaken(block: BlockNumber): boolean {
   return bitIsSet(BITMAP_AT, block);
 }
 
-/** 1/64 of the volume, at least 64 blocks and at most 32 MiB: enough for the pages that removal and a checkpoint copy. */
+/** 1/64 of the volume, at least 128 blocks and at most 32 MiB: enough for the pages that removal and a checkpoint copy. */
 export function reserveFor(blocks: number): number {
-  return Math.min(8192, Math.max(64, blocks >>> 6));
+  return Math.min(8192, Math.max(128, blocks >>> 6));
 }

@@ -29,10 +29,11 @@ export const STORE_BLOCKS_MAX = 257;
 
 /**
  * Changes of the tree to admit for a piece. At worst each block is an extent of its own that is taken out and put back; but
- * those records are neighbours, of 40 bytes: 16 fill a sixth of a page, and a change admits six pages.
+ * those records are neighbours, of 40 bytes: 16 fill a sixth of a page, and a change admits six pages. The inode and what is
+ * split at both ends come on top.
  */
 export function storeChanges(blocks: number): number {
-  return 6 + Math.ceil(blocks / 16);
+  return 3 + Math.ceil(blocks / 16);
 }
 
 /** As a source: bytes that are all zero. */
@@ -190,8 +191,10 @@ function fit(count: number): number {
 function place(ino: Ino, count: number): number {
   for (let row = 0; row < count;) {
     if (isZero[row] === 1) newBlock[row++] = 0;
-    else if (holding[row] === OVERWRITABLE) goal = (newBlock[row] = oldBlock[row++]!) + 1;
-    else {
+    else if (holding[row] === OVERWRITABLE) {
+      newBlock[row] = oldBlock[row]!;
+      goal = oldBlock[row++]! + 1;
+    } else {
       const length = placeRun(ino, row, count);
       if (length === 0) return row;
       row += length;
@@ -240,37 +243,41 @@ function continues(row: number): boolean {
 
 // 7
 
+/** Blocks that stay come first: the others may cut the extents in which those lie. */
 function record(ino: Ino, first: number, count: number): void {
   runs = 0;
-  for (let row = 0; row < count;) {
-    const length = needsBlock(row) || isZero[row] === 1 ? recordMoved(ino, first, row, count) : recordOverwritten(ino, first, row, count);
-    row += length;
-  }
+  for (let row = 0; row < count;) row = stays(row) ? recordOverwritten(ino, first, row, count) : row + 1;
+  for (let row = 0; row < count;) row = stays(row) ? row + 1 : recordMoved(ino, first, row, count);
 }
 
-/** Blocks of one extent that stayed where they are. Returns how many. */
+/** Whether a block is overwritten where it is. */
+function stays(row: number): boolean {
+  return isZero[row] === 0 && holding[row] === OVERWRITABLE;
+}
+
+/** Records blocks of one extent that stayed, from `row` on. Returns the row behind them. */
 function recordOverwritten(ino: Ino, first: number, row: number, count: number): number {
   const start = oldStart[row]!;
-  let length = 1;
-  while (row + length < count && isZero[row + length] === 0 && holding[row + length] === OVERWRITABLE && oldStart[row + length] === start)
-    length++;
-  replaceSums(ino, start, first + row - start, length, newSum, row);
-  return length;
+  let end = row + 1;
+  while (end < count && stays(end) && oldStart[end] === start) end++;
+  replaceSums(ino, start, first + row - start, end - row, newSum, row);
+  return end;
 }
 
-/** Blocks in a row that got new places or became holes. Returns how many. */
+/** Records blocks in a row that got new places or became holes. Returns the row behind them. */
 function recordMoved(ino: Ino, first: number, row: number, count: number): number {
   let end = row;
   let mapped = false;
-  while (end < count && (needsBlock(end) || isZero[end] === 1)) mapped = holding[end++] !== HOLE || mapped;
+  while (end < count && !stays(end)) mapped = holding[end++] !== HOLE || mapped;
   if (mapped) unmap(ino, first + row, first + end, STORE_BLOCKS_MAX);
-  for (let at = row; at < end;) {
-    let length = 1;
-    if (newBlock[at] !== 0) {
-      while (at + length < end && newBlock[at + length] === newBlock[at]! + length) length++;
-      map(ino, first + at, newBlock[at]!, length, newSum, at);
-    }
-    at += length;
-  }
-  return end - row;
+  for (let at = row; at < end;) at = newBlock[at] === 0 ? at + 1 : recordRun(ino, first, at, end);
+  return end;
+}
+
+/** Maps a run of new blocks. Returns the row behind it. */
+function recordRun(ino: Ino, first: number, row: number, end: number): number {
+  let length = 1;
+  while (row + length < end && newBlock[row + length] === newBlock[row]! + length) length++;
+  map(ino, first + row, newBlock[row]!, length, newSum, row);
+  return row + length;
 }

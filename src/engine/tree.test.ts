@@ -117,6 +117,34 @@ describe('tree', () => {
     });
   });
 
+  test('large records come and go in ranges, so that pages become empty in one step', async () => {
+    const random = new Random();
+    console.log(`# seed ${random.seed}`);
+    await withVolume(128 * MIB, () => {
+      const model: Model = new Map();
+      for (let round = 0; round < 600; round++) {
+        inTree(() => {
+          const from = random.below(3000);
+          const to = from + 1 + random.below(300);
+          const isRemoval = random.below(2) === 0;
+          for (let key = from; key < to; key++) {
+            const present = model.has(key);
+            if (isRemoval !== present || random.below(50) === 0) continue;
+            if (present) assert.equal(remove(7, TYPE, 0, key), model.delete(key));
+            else {
+              fill(7, key, 976, key);
+              model.set(key, { bytes: 976, word: key });
+            }
+          }
+          if (round % 20 === 0) compareWhole(model);
+        });
+        if (round % 100 === 0) checkpoint();
+      }
+      inTree(() => compareWhole(model));
+      removeAll(7, 8);
+    });
+  });
+
   test('ascending keys fill pages', async () => {
     await withVolume(64 * MIB, () => {
       inTree(() => {

@@ -515,6 +515,10 @@ function splitIndex(page: number, insertAt: number): number {
 /** Enters the right half into the page above, behind the left one. */
 function linkRight(level: number, right: number, k0: number, type: number, hi: number, lo: number): void {
   const above = pathPage[level - 1]!;
+  // The first record stands for lower keys, too (its own may be that of a page that was dropped in front of it). With a
+  // second record behind it, it has to be as low as what it leads to.
+  if (pathIndex[level - 1] === 0 && compare(recordAt(above, 0), k0, type, hi, lo) >= 0)
+    copyKey(recordAt(above, 0), recordAt(pathPage[level]!, 0));
   pointTo(valueOf(place(above, pathIndex[level - 1]! + 1, k0, type, hi, lo, CHILD_WORDS * 4)), right);
 }
 

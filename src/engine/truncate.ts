@@ -29,9 +29,9 @@ const EXTENTS_PER_STEP = 128;
 /** A step that is not the last one. */
 const MORE = 1;
 
-/** Changes of the tree to admit for taking out `extents` neighbouring extents: 8 records of 308 bytes are less than a page. */
+/** Changes of the tree to admit for taking out `extents` neighbouring extents, of 308 bytes at most: 8 of them are less than the six pages of a change. */
 export function unmapChanges(extents: number): number {
-  return 4 + Math.ceil(extents / 8);
+  return 2 + Math.ceil(extents / 8);
 }
 
 /** One more try with less, down to a single extent, when a step was not admitted. Returns 0 if that was it. */
@@ -59,7 +59,8 @@ export function truncate(layer: LayerIndex, ino: Ino, size: number, killSetIds: 
 }
 
 function truncateStep(layer: LayerIndex, ino: Ino, size: number, killSetIds: boolean, most: number, isFirst: boolean): number {
-  const refused = beginWrite(layer, 1, storeChanges(1) + unmapChanges(most), true);
+  const tail = size % BLOCK_BYTES === 0 ? 0 : 1;
+  const refused = beginWrite(layer, tail, tail * storeChanges(1) + unmapChanges(most), true);
   if (refused < 0) return refused;
   try {
     return end(cutOrExtend(ino, size, killSetIds, most, isFirst));

@@ -1,9 +1,9 @@
-/** What tests of the engine share: a volume in a temporary file, names from strings, inodes as objects, seeded chance. */
+/** What tests of files share: a volume with a layer, calls with names from strings and inodes as objects */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { ROOT_INO, type Ino, type LayerIndex } from '../layout/constants.js';
+import { ROOT_INO, type Ino, type LayerIndex } from '../../src/layout/constants.js';
 import {
   inodeAtimeHi,
   inodeAtimeLo,
@@ -22,15 +22,15 @@ import {
   inodeMtimeNsec,
   inodeRdev,
   inodeUid,
-} from '../layout/records.js';
-import { ioBuffer } from '../linux/libc.js';
-import { checkVolume } from './check.js';
-import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
-import { read, write } from './file.js';
-import { foundAt, getInode, inodeSize } from './inode.js';
-import { createLayer } from './layers.js';
-import { create, createSymlink, link, lookup, readDirectory, removeDirectory, rename, unlink } from './namespace.js';
-import { closeVolume, formatVolume, openVolume, type OpenOptions } from './volume.js';
+} from '../../src/layout/records.js';
+import { ioBuffer } from '../../src/linux/libc.js';
+import { nowHi, nowLo, nowNsec, readClock } from '../../src/engine/clock.js';
+import { read, write } from '../../src/engine/file.js';
+import { foundAt, getInode, inodeSize } from '../../src/engine/inode.js';
+import { createLayer } from '../../src/engine/layers.js';
+import { create, createSymlink, link, lookup, readDirectory, removeDirectory, rename, unlink } from '../../src/engine/namespace.js';
+import { closeVolume, formatVolume, openVolume, type OpenOptions } from '../../src/engine/volume.js';
+import { assertSound, type Random } from './volume.js';
 
 let folder = '';
 
@@ -46,14 +46,9 @@ export function testVolumePath(): string {
   return join(folder, 'volume');
 }
 
-/** Proves the open volume, data included. */
-export function proveVolume(): void {
-  assert.deepEqual(checkVolume({ data: true }).errors, []);
-}
-
 /** Proves the volume, closes it and removes it. */
 export function closeTestVolume(): void {
-  proveVolume();
+  assertSound();
   closeVolume();
   rmSync(folder, { recursive: true });
 }
@@ -190,43 +185,13 @@ export const ROOT = ROOT_INO;
 
 // Chance
 
-/** A generator of 32-bit numbers that gives the same sequence for the same seed (mulberry32). */
-export class Chance {
-  private state: number;
-  constructor(seed: number) {
-    this.state = seed >>> 0;
-  }
-
-  word(): number {
-    this.state = (this.state + 0x6d2b79f5) >>> 0;
-    let t = this.state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return (t ^ (t >>> 14)) >>> 0;
-  }
-
-  /** A whole number from 0 to `end` - 1. */
-  below(end: number): number {
-    return this.word() % end;
-  }
-
-  oneIn(count: number): boolean {
-    return this.below(count) === 0;
-  }
-
-  pick<T>(items: readonly T[]): T {
-    return items[this.below(items.length)]!;
-  }
-
-  bytes(length: number): Uint8Array {
-    const bytes = new Uint8Array(length);
-    for (let i = 0; i < length; i++) bytes[i] = this.word();
-    return bytes;
-  }
+/** True once in `count` times. */
+export function oneIn(random: Random, count: number): boolean {
+  return random.below(count) === 0;
 }
 
-/** The seed of a random test: LCFS_SEED to repeat a run, otherwise new each time. */
-export function seedOfRun(): number {
-  const given = process.env['LCFS_SEED'];
-  return given === undefined ? Math.floor(Math.random() * 2 ** 32) : Number(given);
+export function randomBytes(random: Random, length: number): Uint8Array {
+  const bytes = new Uint8Array(length);
+  for (let i = 0; i < length; i++) bytes[i] = random.next() >>> 11;
+  return bytes;
 }

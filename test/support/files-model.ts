@@ -3,9 +3,9 @@
  * compares: results, error numbers, contents, attributes, and for every operation which times changed.
  */
 import assert from 'node:assert/strict';
-import { BLOCK_BYTES, type Ino, type LayerIndex } from '../layout/constants.js';
-import { EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ENOTEMPTY, ENXIO } from '../linux/errno.js';
-import { S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP } from '../linux/mode.js';
+import { BLOCK_BYTES, type Ino, type LayerIndex } from '../../src/layout/constants.js';
+import { EEXIST, EINVAL, EISDIR, ENODATA, ENOENT, ENOTDIR, ENOTEMPTY, ENXIO } from '../../src/linux/errno.js';
+import { S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, S_ISUID, S_IXGRP } from '../../src/linux/mode.js';
 import {
   KILL_SET_IDS,
   SET_ATIME,
@@ -17,13 +17,12 @@ import {
   SET_UID,
   newAttributeChange,
   setAttributes,
-} from './attributes.js';
-import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, seekData } from './file.js';
-import { foundIno } from './inode.js';
-import { createTemporary, lastUnlinkedIno, readLink, reapOrphan } from './namespace.js';
-import { getXattr, listXattr, removeXattr, setXattr } from './xattr.js';
+} from '../../src/engine/attributes.js';
+import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, seekData } from '../../src/engine/file.js';
+import { foundIno } from '../../src/engine/inode.js';
+import { createTemporary, lastUnlinkedIno, readLink, reapOrphan } from '../../src/engine/namespace.js';
+import { getXattr, listXattr, removeXattr, setXattr } from '../../src/engine/xattr.js';
 import {
-  Chance,
   bytesOf,
   find,
   foundStat,
@@ -34,12 +33,15 @@ import {
   makeSymlink,
   move,
   nowMicroseconds,
+  oneIn,
   put,
+  randomBytes,
   remove,
   removeDir,
   stat,
   type Stat,
-} from './testing.js';
+} from './files.js';
+import type { Random } from './volume.js';
 
 /** When something happened: between these times, in microseconds. */
 type Moment = readonly [from: number, to: number];
@@ -93,7 +95,7 @@ class ModelFile {
   }
 
   set(at: number, data: Uint8Array): void {
-    for (let i = 0; i < data.length; ) {
+    for (let i = 0; i < data.length;) {
       const number = Math.floor((at + i) / BLOCK_BYTES);
       const skip = (at + i) % BLOCK_BYTES;
       const length = Math.min(BLOCK_BYTES - skip, data.length - i);
@@ -123,8 +125,7 @@ class ModelFile {
   }
 
   liesWithin(ancestor: ModelFile): boolean {
-    for (let file: ModelFile | null = this; file !== null; file = file.parent) if (file === ancestor) return true;
-    return false;
+    return this === ancestor || (this.parent?.liesWithin(ancestor) ?? false);
   }
 }
 
@@ -139,11 +140,11 @@ export class FilesFuzz {
   private start = 0;
   private step = 0;
   private readonly layer: () => LayerIndex;
-  private readonly chance: Chance;
+  private readonly chance: Random;
   private readonly log: string[] = [];
 
   /** Works below directory `root`, which is empty, in whatever layer `layer` says at the time. */
-  constructor(layer: () => LayerIndex, root: Ino, chance: Chance) {
+  constructor(layer: () => LayerIndex, root: Ino, chance: Random) {
     this.layer = layer;
     this.chance = chance;
     const found = stat(layer(), root);
@@ -194,7 +195,9 @@ export class FilesFuzz {
   }
 
   private note(...words: unknown[]): void {
-    this.log.push(`${this.step}: ${words.map((word) => (word instanceof ModelFile ? `#${word.ino}` : String(word).slice(0, 40))).join(' ')}`);
+    this.log.push(
+      `${this.step}: ${words.map((word) => (word instanceof ModelFile ? `#${word.ino}` : String(word).slice(0, 40))).join(' ')}`,
+    );
     if (this.log.length > 100) this.log.splice(0, 50);
   }
 
@@ -220,7 +223,7 @@ export class FilesFuzz {
 
   private directory(): ModelFile {
     const directories = this.files.filter((file) => file.isDir);
-    return this.chance.oneIn(40) ? this.chance.pick(this.files) : this.chance.pick(directories);
+    return oneIn(this.chance, 40) ? this.chance.pick(this.files) : this.chance.pick(directories);
   }
 
   private regular(): ModelFile | undefined {
@@ -259,10 +262,11 @@ export class FilesFuzz {
   }
 
   private data(size: number): Uint8Array {
-    const data = this.chance.bytes(Math.min(size, 700));
+    const data = randomBytes(this.chance, Math.min(size, 700));
     const out = new Uint8Array(size);
-    if (this.chance.oneIn(6)) return out;
-    for (let at = 0; at < size; at += data.length) if (!this.chance.oneIn(12)) out.set(data.subarray(0, Math.min(data.length, size - at)), at);
+    if (oneIn(this.chance, 6)) return out;
+    for (let at = 0; at < size; at += data.length)
+      if (!oneIn(this.chance, 12)) out.set(data.subarray(0, Math.min(data.length, size - at)), at);
     return out;
   }
 
@@ -280,7 +284,10 @@ export class FilesFuzz {
 
   private adopt(file: ModelFile, ino: number): void {
     assert.ok(ino > 0, `a file was made (${ino})`);
-    assert.ok(this.files.every((other) => other.ino < ino || other.ino !== ino), 'inode numbers are new');
+    assert.ok(
+      this.files.every((other) => other.ino < ino || other.ino !== ino),
+      'inode numbers are new',
+    );
     assert.equal(foundIno(), ino);
     file.ino = ino;
     file.atime = file.mtime = file.ctime = this.now();
@@ -315,7 +322,7 @@ export class FilesFuzz {
   private createSymlink(): void {
     const dir = this.directory();
     const name = this.name();
-    const target = 't'.repeat(1 + this.chance.below(this.chance.oneIn(3) ? 4095 : 60));
+    const target = 't'.repeat(1 + this.chance.below(oneIn(this.chance, 3) ? 4095 : 60));
     const expected = this.refusal(dir, name);
     this.note('symlink', dir, name);
     const ino = makeSymlink(this.layer(), dir.ino, name, target);
@@ -392,8 +399,8 @@ export class FilesFuzz {
 
   private rename(): void {
     const dir = this.directory();
-    const newDir = this.chance.oneIn(3) ? dir : this.directory();
-    const name = this.chance.oneIn(3) && dir.children.size > 0 ? this.chance.pick([...dir.children.keys()]) : this.name();
+    const newDir = oneIn(this.chance, 3) ? dir : this.directory();
+    const name = oneIn(this.chance, 3) && dir.children.size > 0 ? this.chance.pick([...dir.children.keys()]) : this.name();
     const newName = this.name();
     const flags = this.chance.pick([0, 0, 0, 1, 2, 2, 4, 5, 3, 8]);
     this.note('rename', dir, name, newDir, newName, flags);
@@ -426,7 +433,15 @@ export class FilesFuzz {
     return target.children.size > 0 ? -ENOTEMPTY : 0;
   }
 
-  private move(dir: ModelFile, name: string, file: ModelFile, newDir: ModelFile, newName: string, target: ModelFile | undefined, leaves: boolean): void {
+  private move(
+    dir: ModelFile,
+    name: string,
+    file: ModelFile,
+    newDir: ModelFile,
+    newName: string,
+    target: ModelFile | undefined,
+    leaves: boolean,
+  ): void {
     dir.children.delete(name);
     if (target !== undefined) this.loseName(target);
     assert.equal(lastUnlinkedIno, target?.ino ?? 0);
@@ -457,7 +472,7 @@ export class FilesFuzz {
     if (file === undefined) return;
     const offset = this.offset(file);
     const data = this.data(this.size());
-    const kill = this.chance.oneIn(3);
+    const kill = oneIn(this.chance, 3);
     this.note('write', file, offset, data.length, kill);
     assert.equal(put(this.layer(), file.ino, offset, data, kill ? 1 : 0), data.length);
     if (data.length === 0) return;
@@ -477,10 +492,10 @@ export class FilesFuzz {
   }
 
   private truncate(): void {
-    const file = this.chance.oneIn(20) ? this.chance.pick(this.files) : this.regular();
+    const file = oneIn(this.chance, 20) ? this.chance.pick(this.files) : this.regular();
     if (file === undefined) return;
     const size = this.offset(file);
-    const kill = this.chance.oneIn(3);
+    const kill = oneIn(this.chance, 3);
     this.note('truncate', file, size);
     this.change.size = size;
     const result = setAttributes(this.layer(), file.ino, SET_SIZE | (kill ? KILL_SET_IDS : 0), this.change);
@@ -555,7 +570,7 @@ export class FilesFuzz {
   private setXattr(): void {
     const file = this.chance.pick(this.files);
     const name = this.chance.pick(XATTRS);
-    const value = Buffer.from(this.chance.bytes(this.chance.oneIn(8) ? this.chance.below(65_537) : this.chance.below(300)));
+    const value = Buffer.from(randomBytes(this.chance, oneIn(this.chance, 8) ? this.chance.below(65_537) : this.chance.below(300)));
     const flags = this.chance.pick([0, 0, 1, 2]);
     this.note('setxattr', file, name, value.length, flags);
     const bytes = bytesOf(name);
@@ -572,7 +587,10 @@ export class FilesFuzz {
     const name = this.chance.pick(XATTRS);
     this.note('removexattr', file, name);
     const bytes = bytesOf(name);
-    assert.equal(removeXattr(this.layer(), file.ino, bytes, 0, bytes.length), file.xattrs.delete(name) ? (this.changed(file), 0) : -ENODATA);
+    assert.equal(
+      removeXattr(this.layer(), file.ino, bytes, 0, bytes.length),
+      file.xattrs.delete(name) ? (this.changed(file), 0) : -ENODATA,
+    );
   }
 
   private changeAttributes(): void {
@@ -582,9 +600,9 @@ export class FilesFuzz {
     change.mode = this.chance.below(0o10000);
     change.uid = this.chance.below(70_000);
     change.gid = 0xffff_fff0;
-    change.atimeLo = this.chance.word();
+    change.atimeLo = this.chance.next();
     change.atimeHi = this.chance.pick([0, 1, -1]);
-    change.mtimeLo = this.chance.word();
+    change.mtimeLo = this.chance.next();
     change.mtimeHi = 0;
     this.note('setattr', file, valid);
     assert.equal(setAttributes(this.layer(), file.ino, valid, change), 0);
@@ -595,7 +613,8 @@ export class FilesFuzz {
     if ((valid & SET_MODE) !== 0) file.mode = file.type | change.mode;
     if ((valid & SET_UID) !== 0) file.uid = change.uid;
     if ((valid & SET_GID) !== 0) file.gid = change.gid;
-    if ((valid & SET_ATIME) !== 0) file.atime = [(change.atimeHi * 2 ** 32 + change.atimeLo) * 1e6, (change.atimeHi * 2 ** 32 + change.atimeLo) * 1e6];
+    if ((valid & SET_ATIME) !== 0)
+      file.atime = [(change.atimeHi * 2 ** 32 + change.atimeLo) * 1e6, (change.atimeHi * 2 ** 32 + change.atimeLo) * 1e6];
     if ((valid & SET_MTIME) !== 0) file.mtime = [change.mtimeLo * 1e6, change.mtimeLo * 1e6];
     if ((valid & SET_MTIME_NOW) !== 0) file.mtime = this.now();
     this.changed(file);
@@ -643,7 +662,15 @@ export class FilesFuzz {
   private compare(file: ModelFile, found: Stat): void {
     const { mode, uid, gid, rdev, links } = file;
     const size = file.isDir ? file.children.size * 32 : file.size;
-    const seen = { mode: found.mode, uid: found.uid, gid: found.gid, rdev: found.rdev, links: found.links, size: found.size, blocks: found.blocks };
+    const seen = {
+      mode: found.mode,
+      uid: found.uid,
+      gid: found.gid,
+      rdev: found.rdev,
+      links: found.links,
+      size: found.size,
+      blocks: found.blocks,
+    };
     assert.deepEqual(seen, { mode, uid, gid, rdev, links, size, blocks: file.blocks.size });
     for (const time of ['atime', 'mtime', 'ctime'] as const) {
       const [from, to] = file[time];
