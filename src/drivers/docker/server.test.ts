@@ -9,7 +9,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NEXT_LAYER } from '../../engine/arena.js';
 import { layerInfo } from '../../engine/layers.js';
-import { closeTestVolume, find, foundStat, get, make, openTestVolume, put, remove, ROOT, stat } from '../../engine/testing.js';
+import { closeTestVolume, find, foundStat, get, make, openTestVolume, put, remove, ROOT, stat } from '../../../test/support/files.js';
 import { W } from '../../layout/memory.js';
 import { FILE } from '../../archive/tar-format.js';
 import { END_OF_ARCHIVE, tarHeader } from '../../archive/tar-writer.js';
