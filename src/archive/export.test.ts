@@ -14,7 +14,6 @@ import {
 import { LcfsError } from '../engine/errors.js';
 import { createLayer, findLayer } from '../engine/layers.js';
 import {
-  Chance,
   closeTestVolume,
   DIRECTORY,
   find,
@@ -29,16 +28,16 @@ import {
   remove,
   removeDir,
   ROOT,
-  seedOfRun,
   stat,
-} from '../engine/testing.js';
+} from '../../test/support/files.js';
+import { Random } from '../../test/support/volume.js';
 import { setXattr } from '../engine/xattr.js';
 import { ROOT_INO, type Ino, type LayerIndex } from '../layout/constants.js';
 import { isDirectory, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../linux/mode.js';
 import { changes, diffSize } from './changes.js';
 import { exportLayer } from './export.js';
-import { archive, gnuList, hasGnuTar, readArchive, type EntrySpec } from './fixtures.js';
-import { apply, dump, exported, layerOf, paths } from './layer-fixtures.js';
+import { archive, gnuList, hasGnuTar, readArchive, type EntrySpec } from '../../test/support/archives.js';
+import { apply, dump, exported, layerOf, paths } from '../../test/support/archive-layers.js';
 import * as Tar from './tar-format.js';
 
 let count = 0;
@@ -253,10 +252,10 @@ test('contents of all sizes, in chunks that hold no more than they may', () => {
   const name = fresh();
   const layer = createLayer(name);
   const sizes = [0, 1, 511, 512, 513, 4095, 4096, 4097, 261_120, 262_144, 262_145, 1_048_576, 3_000_001];
-  const chance = new Chance(7);
+  const random = new Random(7);
   sizes.forEach((size, i) => {
     const ino = make(layer, ROOT, `f${i + 10}`);
-    if (size > 0) put(layer, ino, 0, chance.bytes(size));
+    if (size > 0) put(layer, ino, 0, randomBytes(random, size));
   });
   const change = newAttributeChange();
   change.size = 2_000_000;
@@ -311,17 +310,21 @@ test('GNU tar lists an export', { skip: !hasGnuTar && 'needs GNU tar' }, () => {
   assert.deepEqual(lines, ['crw-r--r-- 0/0 1,300 1970-01-02 00:00 null', '---------- 0/0 0 1970-01-01 00:00 .wh.pipe', '']);
 });
 
+function randomBytes(random: Random, length: number): Uint8Array {
+  return Uint8Array.from({ length }, () => random.below(256));
+}
+
 // Random changes: a layer, the archive of its changes applied to another clone, both the same
 
 class RandomChanges {
   readonly #layer: LayerIndex;
-  readonly #chance: Chance;
+  readonly #random: Random;
   /** Moving a directory with hard links in it is what archives cannot express, so a run has either. */
   readonly #hasLinks: boolean;
 
-  constructor(layer: LayerIndex, chance: Chance, hasLinks: boolean) {
+  constructor(layer: LayerIndex, random: Random, hasLinks: boolean) {
     this.#layer = layer;
-    this.#chance = chance;
+    this.#random = random;
     this.#hasLinks = hasLinks;
   }
 
@@ -332,21 +335,21 @@ class RandomChanges {
   /** A directory and a name in it that may or may not exist. */
   #pick(): { dir: Ino; name: string; ino: Ino } {
     let dir = ROOT as Ino;
-    while (!this.#chance.oneIn(3)) {
+    while (this.#random.below(3) !== 0) {
       const below = [...list(this.#layer, dir)].filter(([name, { kind }]) => kind === S_IFDIR >>> 12 && name !== '.' && name !== '..');
       if (below.length === 0) break;
-      dir = this.#chance.pick(below)[1].ino;
+      dir = this.#random.pick(below)[1].ino;
     }
-    const name = this.#chance.pick(['a', 'b', 'c', 'd', 'e', 'ü', 'f'.repeat(101)]);
+    const name = this.#random.pick(['a', 'b', 'c', 'd', 'e', 'ü', 'f'.repeat(101)]);
     return { dir, name, ino: find(this.#layer, dir, name) };
   }
 
   #step(): void {
     const { dir, name, ino } = this.#pick();
-    switch (this.#chance.below(9)) {
+    switch (this.#random.below(9)) {
       case 0:
       case 1:
-        this.#make(dir, name, this.#chance.pick([S_IFREG, S_IFDIR, S_IFDIR, S_IFIFO, S_IFCHR]));
+        this.#make(dir, name, this.#random.pick([S_IFREG, S_IFDIR, S_IFDIR, S_IFIFO, S_IFCHR]));
         break;
       case 2:
         makeSymlink(this.#layer, dir, name, `to/${name}`);
@@ -366,13 +369,13 @@ class RandomChanges {
   }
 
   #make(dir: Ino, name: string, type: number): void {
-    make(this.#layer, dir, name, type | 0o750, 0, this.#chance.below(3), 0, type === S_IFCHR ? 0x103 : 0);
+    make(this.#layer, dir, name, type | 0o750, 0, this.#random.below(3), 0, type === S_IFCHR ? 0x103 : 0);
   }
 
   #move(dir: Ino, name: string, ino: Ino): void {
     if (ino < 0 || (this.#hasLinks && isDirectory(stat(this.#layer, ino).mode))) return;
     const to = this.#pick();
-    move(this.#layer, dir, name, to.dir, to.name, this.#chance.pick([0, 1, 2].slice(0, this.#hasLinks ? 2 : 3)));
+    move(this.#layer, dir, name, to.dir, to.name, this.#random.pick([0, 1, 2].slice(0, this.#hasLinks ? 2 : 3)));
   }
 
   #link(ino: Ino): void {
@@ -384,20 +387,20 @@ class RandomChanges {
   #change(ino: Ino): void {
     const { mode } = stat(this.#layer, ino);
     const change = newAttributeChange();
-    change.mode = this.#chance.below(0o10000);
-    change.uid = this.#chance.below(4_000_000);
-    change.size = this.#chance.below(50_000);
+    change.mode = this.#random.below(0o10000);
+    change.uid = this.#random.below(4_000_000);
+    change.size = this.#random.below(50_000);
     if ((mode & S_IFMT) === S_IFDIR) setAttributes(this.#layer, ino, SET_MODE, change);
     else if ((mode & S_IFMT) === S_IFREG) this.#changeFile(ino, change);
   }
 
   #changeFile(ino: Ino, change: AttributeChange): void {
-    switch (this.#chance.below(3)) {
+    switch (this.#random.below(3)) {
       case 0:
-        put(this.#layer, ino, this.#chance.below(40_000), this.#chance.bytes(this.#chance.below(9000)));
+        put(this.#layer, ino, this.#random.below(40_000), randomBytes(this.#random, this.#random.below(9000)));
         break;
       case 1:
-        setOne(this.#layer, ino, 'user.k', Buffer.from(this.#chance.bytes(20)));
+        setOne(this.#layer, ino, 'user.k', Buffer.from(randomBytes(this.#random, 20)));
         break;
       default:
         setAttributes(this.#layer, ino, SET_SIZE | SET_UID | SET_MODE, change);
@@ -406,20 +409,20 @@ class RandomChanges {
 }
 
 test('random changes survive export and import', () => {
-  const seed = seedOfRun();
-  console.log(`# seed ${seed}`);
-  for (let round = 0; round < 40; round++) roundTrip(new Chance(seed + round), `seed ${seed}, round ${round}`);
+  const random = new Random();
+  console.log(`# seed ${random.seed}`);
+  for (let round = 0; round < 40; round++) roundTrip(random, `seed ${random.seed}, round ${round}`);
 });
 
-function roundTrip(chance: Chance, label: string): void {
+function roundTrip(random: Random, label: string): void {
   const lower = fresh();
-  const hasLinks = chance.oneIn(2);
-  new RandomChanges(createLayer(lower), chance, hasLinks).run(120);
+  const hasLinks = random.below(2) === 0;
+  new RandomChanges(createLayer(lower), random, hasLinks).run(120);
   const { name, layer } = clone(lower);
-  new RandomChanges(layer, chance, hasLinks).run(1 + chance.below(120));
+  new RandomChanges(layer, random, hasLinks).run(1 + random.below(120));
   const bytes = exported(name, lower);
   const copy = clone(lower);
-  apply(copy.name, bytes, 1 + chance.below(10_000));
+  apply(copy.name, bytes, 1 + random.below(10_000));
   assert.deepEqual(dump(copy.layer), dump(layer), label);
   const others = listed(copy.name, name).filter((line) => !line.startsWith('C'));
   assert.deepEqual(others, [], `${label}: the same paths`);

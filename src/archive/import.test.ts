@@ -4,12 +4,12 @@ import { after, before, test } from 'node:test';
 import { LcfsError } from '../engine/errors.js';
 import { createLayer, findLayer, layerInfo, removeLayer, sealLayer } from '../engine/layers.js';
 import { reclaimAll } from '../engine/maintenance.js';
-import { closeTestVolume, find, get, openTestVolume, ROOT, stat } from '../engine/testing.js';
+import { closeTestVolume, find, get, openTestVolume, ROOT, stat } from '../../test/support/files.js';
 import { volumeInfo } from '../engine/volume.js';
 import { ROOT_INO, type LayerIndex } from '../layout/constants.js';
-import { archive, entryBytes, gnuTar, metaEntry, patched, paxLine, type EntrySpec } from './fixtures.js';
+import { archive, entryBytes, gnuTar, metaEntry, patched, paxLine, type EntrySpec } from '../../test/support/archives.js';
 import { importLayer, importNewLayer } from './import.js';
-import { apply, dump, layerOf, linkTarget, paths, refusal, xattr } from './layer-fixtures.js';
+import { apply, dump, layerOf, linkTarget, paths, refusal, xattr } from '../../test/support/archive-layers.js';
 import * as Tar from './tar-format.js';
 import { END_OF_ARCHIVE } from './tar-writer.js';
 

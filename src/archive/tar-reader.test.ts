@@ -24,12 +24,13 @@ import {
   gnuTar,
   hasGnuTar,
   metaEntry,
+  mutate,
   patched,
   paxLine,
-  random,
   readArchive,
   type ReadEntry,
-} from './fixtures.js';
+} from '../../test/support/archives.js';
+import { Random } from '../../test/support/volume.js';
 import * as Tar from './tar-format.js';
 import { END_OF_ARCHIVE } from './tar-writer.js';
 
@@ -398,40 +399,9 @@ test('devices and attributes of GNU tar', { skip: (!hasGnuTar || process.getuid?
 
 // Mutated archives
 
-function mutate(bytes: Buffer, below: (limit: number) => number): Buffer {
-  let copy: Buffer = Buffer.from(bytes);
-  for (let changes = 1 + below(6); changes > 0; changes--) {
-    const at = below(copy.length);
-    const headerAt = Math.min(at - (at % BLOCK), copy.length - BLOCK);
-    switch (below(5)) {
-      case 0:
-        copy[at] = below(256);
-        break;
-      case 1: // A header that is wrong but whose checksum is right gets further.
-        copy = patched(copy, below(BLOCK), Buffer.from([below(256)]), headerAt);
-        break;
-      case 2:
-        copy = copy.subarray(0, Math.max(BLOCK, at));
-        break;
-      case 3:
-        copy = patched(
-          copy,
-          [108, 124, 136, 156, 257, 345, 483][below(7)]!,
-          Buffer.from([[0x80, 0xff, 0x20, 0x30, 0x53, 0x78, 0x4c][below(7)]!]),
-          headerAt,
-        );
-        break;
-      default:
-        copy.copyWithin(headerAt, below(copy.length - BLOCK), copy.length - BLOCK);
-    }
-  }
-  return copy;
-}
-
 test('mutated archives are read or refused, never anything else', () => {
-  const seed = Number(process.env['LCFS_SEED'] ?? Date.now() % 1_000_000);
-  console.log(`# seed ${seed}`);
-  const below = random(seed);
+  const random = new Random();
+  console.log(`# seed ${random.seed}`);
   const version1 = paxLine('GNU.sparse.major', '1') + paxLine('GNU.sparse.minor', '0') + paxLine('GNU.sparse.realsize', '5000');
   const good = Buffer.concat([
     entryBytes({ path: 'd/', type: Tar.DIRECTORY }),
@@ -443,7 +413,8 @@ test('mutated archives are read or refused, never anything else', () => {
     END,
   ]);
   assert.equal(readArchive(good).length, 4);
-  for (let round = 0; round < 3000; round++) tryMutated(mutate(good, below), 1 + below(2000), `seed ${seed}, round ${round}`);
+  for (let round = 0; round < 3000; round++)
+    tryMutated(mutate(good, random), 1 + random.below(2000), `seed ${random.seed}, round ${round}`);
 });
 
 function tryMutated(bytes: Buffer, piece: number, label: string): void {

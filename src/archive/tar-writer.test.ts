@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { archive, BLOCK, entryBytes, gnuList, hasGnuTar, PLAIN, readArchive, type EntrySpec } from './fixtures.js';
+import { archive, BLOCK, entryBytes, gnuList, hasGnuTar, PLAIN, readArchive, type EntrySpec } from '../../test/support/archives.js';
 import * as Tar from './tar-format.js';
 import { END_OF_ARCHIVE, tarHeader } from './tar-writer.js';
 

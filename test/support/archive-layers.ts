@@ -1,16 +1,16 @@
 /** For the tests of this folder: layers from archives, and what is in a layer as objects. */
 import { createHash } from 'node:crypto';
-import { LcfsError } from '../engine/errors.js';
-import { createLayer, findLayer, removeLayer } from '../engine/layers.js';
-import { foundStat, get, list, ROOT, stat } from '../engine/testing.js';
-import { readLink } from '../engine/namespace.js';
-import { getXattr, listXattr } from '../engine/xattr.js';
-import type { Ino, LayerIndex } from '../layout/constants.js';
-import { isDirectory, isRegular, isSymlink } from '../linux/mode.js';
-import { exportLayer } from './export.js';
-import { pushInPieces } from './fixtures.js';
-import type { IdMaps } from './id-map.js';
-import { LayerImport, type ImportResult } from './import.js';
+import { LcfsError } from '../../src/engine/errors.js';
+import { createLayer, findLayer, removeLayer } from '../../src/engine/layers.js';
+import { foundStat, get, list, ROOT, stat } from './files.js';
+import { readLink } from '../../src/engine/namespace.js';
+import { getXattr, listXattr } from '../../src/engine/xattr.js';
+import type { Ino, LayerIndex } from '../../src/layout/constants.js';
+import { isDirectory, isRegular, isSymlink } from '../../src/linux/mode.js';
+import { exportLayer } from '../../src/archive/export.js';
+import { pushInPieces } from './archives.js';
+import type { IdMaps } from '../../src/archive/id-map.js';
+import { LayerImport, type ImportResult } from '../../src/archive/import.js';
 
 /** Applies an archive to a layer; piece 0 is the whole in one. */
 export function apply(name: string, bytes: Buffer, piece = 0, maps: IdMaps = {}): ImportResult {

@@ -1,8 +1,9 @@
 /** For the tests of this folder: archives made by hand and by GNU tar, and what a reader makes of them. */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { headerSum, FILE, paddingAfter, TAR_BLOCK_BYTES, type Xattr } from './tar-format.js';
-import { TarReader, type TarEntry, type TarSink } from './tar-reader.js';
-import { END_OF_ARCHIVE, tarHeader, type TarHeader } from './tar-writer.js';
+import { headerSum, FILE, paddingAfter, TAR_BLOCK_BYTES, type Xattr } from '../../src/archive/tar-format.js';
+import { TarReader, type TarEntry, type TarSink } from '../../src/archive/tar-reader.js';
+import type { Random } from './volume.js';
+import { END_OF_ARCHIVE, tarHeader, type TarHeader } from '../../src/archive/tar-writer.js';
 
 /** A header of an ordinary file, to be changed where a test wants something else. */
 export const PLAIN: TarHeader = {
@@ -138,15 +139,35 @@ export function gnuList(bytes: Buffer): string {
   }).toString();
 }
 
-/** Small, fast and repeatable: mulberry32. */
-export function random(seed: number): (below: number) => number {
-  let state = seed >>> 0;
-  return (below) => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return Math.floor((((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32) * below);
-  };
-}
-
 export const BLOCK = TAR_BLOCK_BYTES;
+
+/** A few random changes that archives suffer or attackers make. */
+export function mutate(bytes: Buffer, random: Random): Buffer {
+  let copy: Buffer = Buffer.from(bytes);
+  for (let changes = 1 + random.below(6); changes > 0; changes--) {
+    const at = random.below(copy.length);
+    const headerAt = Math.min(at - (at % BLOCK), copy.length - BLOCK);
+    switch (random.below(5)) {
+      case 0:
+        copy[at] = random.below(256);
+        break;
+      case 1: // A header that is wrong but whose checksum is right gets further.
+        copy = patched(copy, random.below(BLOCK), Buffer.from([random.below(256)]), headerAt);
+        break;
+      case 2:
+        copy = copy.subarray(0, Math.max(BLOCK, at));
+        break;
+      case 3:
+        copy = patched(
+          copy,
+          [108, 124, 136, 156, 257, 345, 483][random.below(7)]!,
+          Buffer.from([[0x80, 0xff, 0x20, 0x30, 0x53, 0x78, 0x4c][random.below(7)]!]),
+          headerAt,
+        );
+        break;
+      default:
+        copy.copyWithin(headerAt, random.below(copy.length - BLOCK), copy.length - BLOCK);
+    }
+  }
+  return copy;
+}
