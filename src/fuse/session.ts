@@ -24,7 +24,7 @@ import type { VolumeHandle } from '../engine/volume.js';
 import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { EBUSY } from '../linux/errno.js';
 import { close } from '../linux/libc.js';
-import { attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
+import { abortConnection, attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
 import { closeDevice, openDevice } from './device.js';
 import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated } from './init.js';
@@ -57,7 +57,7 @@ export interface StopOptions {
 export interface FuseSession {
   readonly mountpoint: string;
   readonly transport: Transport;
-  /** Name of the connection's directory in /sys/fs/fuse/connections. */
+  /** Number of the connection: its directory in /sys/fs/fuse/connections. */
   readonly connection: number;
   /** Descriptor through which any thread of the process may announce changes (notify.ts). */
   readonly device: number;
@@ -269,7 +269,7 @@ async function stop(mountpoint: string, minor: number, ended: Promise<void>, opt
   if (result === -EBUSY) throw busy(mountpoint, 'a process has a file open or its working directory there');
   if (await endsWithin(ended, options.timeoutMs ?? STOP_TIMEOUT_MS)) return;
   if (!lazy) throw busy(mountpoint, 'a mount of it lives on in another mount namespace, such as that of a container');
-  writeFileSync(`/sys/fs/fuse/connections/${minor}/abort`, '1');
+  abortConnection(minor);
   await ended;
 }
 

@@ -4,7 +4,7 @@
  * A mount is made in two steps, so that nobody can see the file system before its threads are ready: `createMount` sets
  * the connection up and returns a mount that hangs nowhere; `attachMount` puts it in its place.
  */
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import koffi from 'koffi';
 import { addressOf, close, errno, read } from './libc.js';
 
@@ -136,11 +136,28 @@ export function unmountByForce(mountpoint: string): number {
   return umount2(mountpoint, MNT_FORCE | MNT_DETACH) < 0 ? -errno() : 0;
 }
 
+/**
+ * Ends a FUSE connection at once: whoever waits for it, or still uses the mount, gets errors. Works through a fusectl file
+ * system of its own, as none needs to be mounted. Throws MountError or the error of the write if there is no such connection.
+ */
+export function abortConnection(minor: number): void {
+  const context = must(syscallOpen(SYS_FSOPEN, 'fusectl', CLOEXEC), 'fsopen of fusectl');
+  let control = -1;
+  try {
+    must(syscallConfig(SYS_FSCONFIG, context, CONFIG_CREATE, null, null, 0), 'creating fusectl', context);
+    control = must(syscallMount(SYS_FSMOUNT, context, CLOEXEC, 0), 'fsmount of fusectl', context);
+    writeFileSync(`/proc/self/fd/${control}/${minor}/abort`, '1');
+  } finally {
+    close(context);
+    if (control >= 0) close(control);
+  }
+}
+
 export interface MountEntry {
   readonly mountpoint: string;
   readonly type: string;
   readonly source: string;
-  /** Minor number of the file system's device; for FUSE the name of its directory in /sys/fs/fuse/connections. */
+  /** Minor number of the file system's device; for FUSE the number of its connection. */
   readonly minor: number;
   /** The directory of the file system that is its root; other than `/` for bind mounts of a part. */
   readonly root: string;
