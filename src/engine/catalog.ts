@@ -2,15 +2,12 @@
  * The catalog: the B+tree of the volume itself. Layers, their names, properties and children, and the block groups.
  * Callers hold CATALOG_LOCK; those that change it also the checkpoint lock (shared). See docs/FORMAT.md for the keys.
  */
-import { CATALOG_OWNER, CHILD, LAYER_NAME, NAME, PROPERTY, REMOVING, type LayerIndex } from '../layout/constants.js';
+import { CATALOG_OWNER, CHILD, LAYER_NAME, NAME, REMOVING, type LayerIndex } from '../layout/constants.js';
 import { B, W } from '../layout/memory.js';
 import { CATALOG_ROOT } from './arena.js';
 import { fail } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { find, findForUpdate, insert, next, recordBytes, recordType, remove, seek, useTree, valueOf } from './tree.js';
-
-/** Names and values of properties are this long at most together (bytes), one record. */
-export const PROPERTY_BYTES_MAX = 960;
 
 export function useCatalog(): void {
   useTree(CATALOG_ROOT, CATALOG_OWNER, 0);
@@ -115,60 +112,6 @@ export function nextRemoving(from: LayerIndex): LayerIndex | -1 {
   useCatalog();
   const record = seek(0, REMOVING, 0, from);
   return record !== 0 && W[record] === 0 && recordType(record) === REMOVING ? W[record + 3]! : -1;
-}
-
-// Properties: (layer, PROPERTY, key hash) -> key length, key, value
-
-function isProperty(record: number, layer: LayerIndex): boolean {
-  return record !== 0 && W[record] === layer && recordType(record) === PROPERTY;
-}
-
-function splitProperty(record: number): [string, string] {
-  const keyBytes = W[valueOf(record)]!;
-  const text = bytesOf(record, 4);
-  return [text.toString('utf8', 0, keyBytes), text.toString('utf8', keyBytes)];
-}
-
-export function propertiesOf(layer: LayerIndex): Record<string, string> {
-  useCatalog();
-  const properties: Record<string, string> = {};
-  for (let record = seek(layer, PROPERTY, 0, 0); isProperty(record, layer); record = next()) {
-    const [key, value] = splitProperty(record);
-    properties[key] = value;
-  }
-  return properties;
-}
-
-/** Sets a property, or removes it when `value` is null. */
-export function storeProperty(layer: LayerIndex, key: string, value: string | null): void {
-  useCatalog();
-  const keyBytes = Buffer.from(key);
-  hashName(layer, keyBytes, 0, keyBytes.length);
-  const hi = hashHi;
-  const lo = hashLo;
-  let free = -1;
-  for (let collision = 15; collision >= 0; collision--) {
-    const record = find(layer, PROPERTY, hi, (lo | collision) >>> 0);
-    if (record === 0) free = collision;
-    else if (splitProperty(record)[0] === key) {
-      remove(layer, PROPERTY, hi, (lo | collision) >>> 0);
-      free = collision;
-      break;
-    }
-  }
-  if (value === null) return;
-  if (free < 0) fail('catalog: fewer than 16 property names share 60 bits of hash');
-  const text = Buffer.concat([keyBytes, Buffer.from(value)]);
-  const at = valueOf(insert(layer, PROPERTY, hi, (lo | free) >>> 0, text.length + 4));
-  W[at] = keyBytes.length;
-  B.set(text, (at + 1) * 4);
-}
-
-export function removeProperties(layer: LayerIndex): void {
-  useCatalog();
-  for (let record = seek(layer, PROPERTY, 0, 0); isProperty(record, layer); record = seek(layer, PROPERTY, 0, 0)) {
-    remove(layer, PROPERTY, W[record + 2]!, W[record + 3]!);
-  }
 }
 
 export {

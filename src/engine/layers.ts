@@ -65,7 +65,6 @@ import {
 import { ENOENT } from '../linux/errno.js';
 import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, LAYER_COUNT, NEXT_LAYER, REMOVING_LAYERS, scratchAt } from './arena.js';
 import {
-  PROPERTY_BYTES_MAX,
   addChild,
   addName,
   addRemoving,
@@ -74,12 +73,9 @@ import {
   insertInCatalog,
   layerName,
   nextInCatalog,
-  propertiesOf,
   removeChild,
   removeName,
-  removeProperties,
   seekInCatalog,
-  storeProperty,
   useCatalog,
 } from './catalog.js';
 import { checkpoint } from './checkpoint.js';
@@ -87,11 +83,12 @@ import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic, ringMaintenance } from './operation.js';
+import { blocksToErase, blocksToPut, checkProperty, propertiesOf, removeProperties, storeProperty } from './properties.js';
 import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { admit, closeWindowsOf, dismiss, pendingBlocks } from './space.js';
 import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
 
-/** Pages of the catalog that creating or removing a layer copies at worst, with its names and properties. */
+/** Pages of the catalog that creating or removing a layer copies at worst, with its names, without its properties. */
 const BLOCKS_PER_CHANGE = 64;
 
 export type LayerState = 'writable' | 'sealed' | 'removing';
@@ -157,16 +154,45 @@ function translate(error: unknown): unknown {
   return error instanceof BlockError ? new LcfsError('io', error.message) : error;
 }
 
+/** Thrown by `needBlocks`: the change has to begin again with more blocks admitted. */
+class TooFewBlocks extends Error {
+  readonly blocks: number;
+  constructor(blocks: number) {
+    super('the change of the catalog needs more blocks');
+    this.blocks = blocks;
+  }
+}
+
+/** Blocks that are admitted for the change of the catalog that this thread is making. */
+let admittedBlocks = 0;
+
+/** To be called while a change is prepared: it will take so many blocks beyond BLOCKS_PER_CHANGE. */
+function needBlocks(blocks: number): void {
+  if (BLOCKS_PER_CHANGE + blocks > admittedBlocks) throw new TooFewBlocks(BLOCKS_PER_CHANGE + blocks);
+}
+
 /**
  * Runs a change of the catalog, with the tree of the layer in `slot` (0: none) locked as well, so that operations on it
  * finish first. `prepare` may refuse by throwing; once it has returned, `change` must not fail: an error in it ends the
  * process.
  */
 function changeCatalog<T, R>(slot: number, prepare: () => T, change: (prepared: T) => R): R {
-  admitCatalog();
+  for (let blocks = BLOCKS_PER_CHANGE; ;) {
+    try {
+      return changeCatalogWith(blocks, slot, prepare, change);
+    } catch (error) {
+      if (!(error instanceof TooFewBlocks)) throw error;
+      blocks = error.blocks;
+    }
+  }
+}
+
+function changeCatalogWith<T, R>(blocks: number, slot: number, prepare: () => T, change: (prepared: T) => R): R {
+  admitCatalog(blocks);
   if (slot !== 0) lockExclusive(slotLockWord(slot));
   lockExclusive(CATALOG_LOCK);
   try {
+    admittedBlocks = blocks;
     const prepared = prepare();
     Atomics.store(I, CHANGED, 1);
     return carryOut(change, prepared);
@@ -176,7 +202,7 @@ function changeCatalog<T, R>(slot: number, prepare: () => T, change: (prepared: 
     releasePath();
     unlockExclusive(CATALOG_LOCK);
     if (slot !== 0) unlockExclusive(slotLockWord(slot));
-    dismiss(BLOCKS_PER_CHANGE);
+    dismiss(blocks);
     unlockShared(CHECKPOINT_LOCK);
   }
 }
@@ -190,10 +216,10 @@ function carryOut<T, R>(change: (prepared: T) => R, prepared: T): R {
 }
 
 /** Takes the checkpoint lock with room for a change of the catalog. */
-function admitCatalog(): void {
+function admitCatalog(blocks: number): void {
   for (let tries = 0; ; tries++) {
     lockShared(CHECKPOINT_LOCK);
-    if (admit(BLOCKS_PER_CHANGE, true)) return;
+    if (admit(blocks, true)) return;
     unlockShared(CHECKPOINT_LOCK);
     if (tries === 2 || pendingBlocks() === 0)
       throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
@@ -334,6 +360,7 @@ export function createLayer(name: string, options: CreateOptions = {}): LayerInd
         if (findName(bytes, 0, bytes.length) >= 0)
           throw new LcfsError('exists', `layer "${name}" exists already; choose another name or remove it`);
         if (parentSlot !== 0 && layerState(slotRecord(parentSlot)) === LAYER_REMOVING) throw noSuchLayer(options.parent!);
+        needBlocks(blocksToPutAll(properties));
         return Math.ceil((options.quotaBytes ?? 0) / BLOCK_BYTES);
       },
       (quotaBlocks) => {
@@ -435,19 +462,19 @@ export function createGlobalLayer(): void {
 
 /** Runs a change of one layer with its tree locked exclusively and the catalog locked. */
 function changeLayer<T, R>(
-  name: string,
+  layer: string | LayerIndex,
   prepare: (record: number, index: LayerIndex, slot: number) => T,
   change: (prepared: T, record: number, index: LayerIndex, slot: number) => R,
 ): R {
-  const index = indexOf(name);
+  const index = typeof layer === 'string' ? indexOf(layer) : layer;
   const slot = acquireSlot(index);
-  if (slot === 0) throw noSuchLayer(name);
+  if (slot === 0) throw noSuchLayer(String(layer));
   const record = slotRecord(slot);
   try {
     return changeCatalog(
       slot,
       () => {
-        if (layerState(record) === LAYER_REMOVING) throw noSuchLayer(name);
+        if (layerState(record) === LAYER_REMOVING) throw noSuchLayer(String(layer));
         return prepare(record, index, slot);
       },
       (prepared) => {
@@ -460,34 +487,61 @@ function changeLayer<T, R>(
   }
 }
 
+/** What `updateLayer` changes; what is left out stays. */
+export interface LayerUpdate {
+  newName?: string | undefined;
+  /** Makes the layer immutable. Sealing a sealed layer changes nothing. */
+  seal?: boolean;
+  /** null removes a property. */
+  properties?: Readonly<Record<string, string | null>>;
+}
+
+/** Changes a layer in one step, also with regard to crashes. Throws LcfsError: 'not-found', 'exists', 'invalid', 'full'. */
+export function updateLayer(layer: string | LayerIndex, update: LayerUpdate): void {
+  const newName = update.newName === undefined ? null : nameBytes(update.newName);
+  const properties = Object.entries(update.properties ?? {});
+  for (const [key, value] of properties) checkProperty(key, value ?? '');
+  changeLayer(
+    layer,
+    (_, index) => {
+      if (newName !== null) refuseTaken(newName, index);
+      if (properties.length > 0) needBlocks(blocksToErase(index) + blocksToPutAll(properties));
+    },
+    (_, __, index, slot) => {
+      if (newName !== null) renameTo(index, newName);
+      if (update.seal === true) seal(slot, index);
+      for (const [key, value] of properties) storeProperty(index, key, value);
+    },
+  );
+}
+
+function blocksToPutAll(properties: readonly (readonly [string, string | null])[]): number {
+  return properties.reduce((blocks, [key, value]) => blocks + blocksToPut(key, value ?? ''), 0);
+}
+
+function refuseTaken(name: Buffer, layer: LayerIndex): void {
+  const holder = findName(name, 0, name.length);
+  if (holder >= 0 && holder !== layer) throw new LcfsError('exists', `layer "${name.toString()}" exists already`);
+}
+
+function renameTo(layer: LayerIndex, name: Buffer): void {
+  removeName(layer);
+  addName(name, layer);
+}
+
 /** Makes a layer immutable. Sealing a sealed layer changes nothing. */
 export function sealLayer(name: string): void {
-  changeLayer(
-    name,
-    () => undefined,
-    (_, __, index, slot) => seal(slot, index),
-  );
+  updateLayer(name, { seal: true });
 }
 
 /** Gives a layer another name. Throws LcfsError('exists'). */
 export function renameLayer(name: string, newName: string): void {
-  const bytes = nameBytes(newName);
-  changeLayer(
-    name,
-    () => {
-      if (name !== newName && findName(bytes, 0, bytes.length) >= 0) throw new LcfsError('exists', `layer "${newName}" exists already`);
-    },
-    (_, __, index) => {
-      removeName(index);
-      addName(bytes, index);
-    },
-  );
+  updateLayer(name, { newName });
 }
 
 /** Seals a layer, gives it its final name and makes it durable. */
 export function commitLayer(name: string, newName: string = name): void {
-  if (newName !== name) renameLayer(name, newName);
-  sealLayer(newName);
+  updateLayer(name, { newName, seal: true });
   checkpoint();
 }
 
@@ -495,23 +549,59 @@ export function commitLayer(name: string, newName: string = name): void {
  * Removes a layer, in constant time; its space comes back in the background. Throws LcfsError: 'busy' if it has children
  * or is held, 'not-found'.
  */
-export function removeLayer(name: string): void {
-  const parent = layerInfo(name).parentIndex ?? 0;
-  // The parent's slot is pinned beforehand: with the catalog locked no slot can be loaded.
-  const parentSlot = parent === 0 ? 0 : acquireSlot(parent);
-  try {
+export function removeLayer(layer: string | LayerIndex): void {
+  withParentOf(layer, (parentSlot) =>
     changeLayer(
-      name,
-      (record, index, slot) => refuseIfUsed(name, record, index, slot),
+      layer,
+      (record, index, slot) => {
+        refuseIfUsed(record, index, slot);
+        needBlocks(blocksToErase(index));
+      },
       (_, record, index) => takeOut(record, index, parentSlot),
-    );
-  } finally {
-    if (parentSlot !== 0) releaseSlot(parentSlot);
-  }
+    ),
+  );
   ringMaintenance();
 }
 
-function refuseIfUsed(name: string, record: number, index: LayerIndex, slot: number): void {
+/**
+ * Puts a layer in the place of another, in one step: `replacement` gets the name of `layer`, which is removed, and these
+ * properties on top of its own. Throws LcfsError: 'busy' if `layer` has children or is held, 'not-found'.
+ */
+export function replaceLayer(layer: LayerIndex, replacement: LayerIndex, properties: Readonly<Record<string, string | null>>): void {
+  const entries = Object.entries(properties);
+  for (const [key, value] of entries) checkProperty(key, value ?? '');
+  withParentOf(layer, (parentSlot) =>
+    changeLayer(
+      layer,
+      (record, index, slot) => {
+        refuseIfUsed(record, index, slot);
+        if (layerName(replacement).length === 0) throw noSuchLayer(String(replacement));
+        needBlocks(blocksToErase(index) + blocksToErase(replacement) + blocksToPutAll(entries));
+        return layerName(index);
+      },
+      (name, record, index) => {
+        takeOut(record, index, parentSlot);
+        renameTo(replacement, name);
+        for (const [key, value] of entries) storeProperty(replacement, key, value);
+      },
+    ),
+  );
+  ringMaintenance();
+}
+
+/** Runs with the slot of a layer's parent pinned (0: no parent): with the catalog locked no slot can be loaded. */
+function withParentOf(layer: string | LayerIndex, work: (parentSlot: number) => void): void {
+  const parent = layerInfo(layer).parentIndex ?? 0;
+  const parentSlot = parent === 0 ? 0 : acquireSlot(parent);
+  try {
+    work(parentSlot);
+  } finally {
+    if (parentSlot !== 0) releaseSlot(parentSlot);
+  }
+}
+
+function refuseIfUsed(record: number, index: LayerIndex, slot: number): void {
+  const name = layerName(index).toString();
   if (layerChildren(record) > 0) {
     const child = layerName(childrenOf(index)[0]!).toString();
     throw new LcfsError('busy', `layer "${name}" has children (${layerChildren(record)}, among them "${child}"); remove them first`);
@@ -539,20 +629,9 @@ function takeOut(record: number, index: LayerIndex, parentSlot: number): void {
 
 // Properties
 
-function checkProperty(key: string, value: string): void {
-  if (key === '' || Buffer.byteLength(key) + Buffer.byteLength(value) > PROPERTY_BYTES_MAX) {
-    throw new LcfsError('invalid', `property "${key.slice(0, 100)}" is empty or longer than ${PROPERTY_BYTES_MAX} bytes with its value`);
-  }
-}
-
-/** Sets a property of a layer; null removes it. Throws LcfsError('invalid') if key and value are longer than 960 bytes. */
+/** Sets a property of a layer; null removes it. Throws LcfsError('invalid') if key or value are too long. */
 export function setProperty(name: string, key: string, value: string | null): void {
-  checkProperty(key, value ?? '');
-  changeLayer(
-    name,
-    () => undefined,
-    (_, __, index) => storeProperty(index, key, value),
-  );
+  updateLayer(name, { properties: { [key]: value } });
 }
 
 export function getProperty(name: string, key: string): string | undefined {

@@ -31,6 +31,9 @@ export const NAME_BYTES_MAX = 255;
 /** PATH_MAX less the terminating byte. */
 export const SYMLINK_BYTES_MAX = 4095;
 export const XATTR_BYTES_MAX = 65536;
+/** Key and value of a property of a layer. */
+export const PROPERTY_KEY_BYTES_MAX = 512;
+export const PROPERTY_BYTES_MAX = 131_072;
 /** u32 file blocks of 4 KiB: 16 TiB less one block. */
 export const FILE_BYTES_MAX = 0xffff_ffff * BLOCK_BYTES;
 

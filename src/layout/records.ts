@@ -356,6 +356,21 @@ export const xattrValueBytesAt = (at: number): number => at + 1;
 export const xattrValueBytes = (at: number): number => W[at + 1]!;
 export const setXattrValueBytes = (at: number, value: number): void => void (W[at + 1] = value);
 
+// Property of a layer (catalog, type PROPERTY, offset = hash of the key | collision << 8 | chunk); this is chunk 0, then key and value follow, over as many chunks as they need
+
+/** Size of the record in words. */
+export const PROPERTY_WORDS = 2;
+
+/** Length of the key, 1 to PROPERTY_KEY_BYTES_MAX. */
+export const propertyKeyBytesAt = (at: number): number => at;
+export const propertyKeyBytes = (at: number): number => W[at]!;
+export const setPropertyKeyBytes = (at: number, value: number): void => void (W[at] = value);
+
+/** Length of the value, 0 to PROPERTY_BYTES_MAX. */
+export const propertyValueBytesAt = (at: number): number => at + 1;
+export const propertyValueBytes = (at: number): number => W[at + 1]!;
+export const setPropertyValueBytes = (at: number, value: number): void => void (W[at + 1] = value);
+
 // Extent (type EXTENT, offset = first file block; one crc32 for each block follows)
 
 /** Size of the record in words. */

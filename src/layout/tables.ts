@@ -160,6 +160,17 @@ export const TABLES: readonly RecordTable[] = [
     ),
   },
   {
+    name: 'property',
+    title:
+      'Property of a layer (catalog, type PROPERTY, offset = hash of the key | collision << 8 | chunk); this is chunk 0, then key and value follow, over as many chunks as they need',
+    where: 'disk',
+    words: 2,
+    fields: sequence(
+      ['keyBytes', 'u32', 'length of the key, 1 to PROPERTY_KEY_BYTES_MAX'],
+      ['valueBytes', 'u32', 'length of the value, 0 to PROPERTY_BYTES_MAX'],
+    ),
+  },
+  {
     name: 'extent',
     title: 'Extent (type EXTENT, offset = first file block; one crc32 for each block follows)',
     where: 'disk',

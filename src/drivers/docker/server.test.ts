@@ -16,7 +16,7 @@ import { END_OF_ARCHIVE, tarHeader } from '../../archive/tar-writer.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import type { Answer } from './protocol.js';
 import { closeServer, makeServer } from './server.js';
-import { listenPrivately } from './socket.js';
+import { listenPrivately } from '../socket.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'lcfs-docker-'));
 const socketPath = join(folder, 'plugins/lcfs.sock');

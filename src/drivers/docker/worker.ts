@@ -20,7 +20,7 @@ import { close, fcntl } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { closeServer, type Log, makeServer } from './server.js';
-import { listenPrivately, removeSocket, socketInode } from './socket.js';
+import { listenPrivately, removeSocket, socketInode } from '../socket.js';
 
 export interface DockerWorkerData {
   handle: VolumeHandle;

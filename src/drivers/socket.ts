@@ -1,13 +1,12 @@
 /**
- * The socket of the driver. It is made in a folder that only root can enter and moved to its place when its permissions
+ * The socket of a driver. It is made in a folder that only root can enter and moved to its place when its permissions
  * are right, so that there is no moment at which another user could connect; the move also replaces the socket that a
  * crashed daemon left behind.
  */
 import { chmodSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
-import type { Server } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
-import { LcfsError } from '../../engine/errors.js';
+import { LcfsError } from '../engine/errors.js';
 
 /** Lets `server` listen on the unix socket `path`. Throws LcfsError `busy` if another process answers there. */
 export async function listenPrivately(server: Server, path: string): Promise<void> {

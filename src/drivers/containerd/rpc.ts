@@ -1,0 +1,119 @@
+/**
+ * Calls of gRPC: methods are declared with the messages they take and give, and made of plain functions. What a function
+ * throws is the status of the answer; anything unexpected ends the process, as shared state may be half-changed.
+ */
+import {
+  status,
+  type MethodDefinition,
+  type ServerUnaryCall,
+  type ServerWritableStream,
+  type UntypedServiceImplementation,
+  type sendUnaryData,
+} from '@grpc/grpc-js';
+import { failureOf } from './failure.js';
+import type { Fields, Message, Of } from './protobuf.js';
+
+/** Takes a line for the daemon's log. */
+export type Log = (level: 'info' | 'warn' | 'error', message: string) => void;
+
+/** Messages of 16 MiB are what containerd sends at most. */
+export const MESSAGE_BYTES_MAX = 16 << 20;
+
+type Method<A, B> = MethodDefinition<A, B>;
+type Shape = 'unary' | 'server-stream' | 'both-streams';
+
+/** A method for servers and clients. */
+export function method<A extends Message<Fields>, B extends Message<Fields>>(
+  path: string,
+  request: A,
+  response: B,
+  shape: Shape = 'unary',
+): Method<Partial<Of<A>>, Of<B>> {
+  return {
+    path,
+    requestStream: shape === 'both-streams',
+    responseStream: shape !== 'unary',
+    requestSerialize: (value) => request.encode(value),
+    requestDeserialize: (bytes) => request.decode(bytes) as Of<A>,
+    responseSerialize: (value) => response.encode(value),
+    responseDeserialize: (bytes) => response.decode(bytes) as Of<B>,
+  };
+}
+
+export interface CallContext {
+  /** Of the client that containerd works for. */
+  readonly namespace: string;
+  /** The client's lease, if it travelled. */
+  readonly lease: string;
+  /** Fires when the caller does not wait any more. */
+  readonly signal: AbortSignal;
+}
+
+type Handler = (call: never, answer: never) => void;
+
+/** Collects the methods of a server. */
+export class Service {
+  readonly definition: Record<string, Method<unknown, unknown>> = {};
+  readonly implementation: UntypedServiceImplementation = {};
+  readonly #log: Log;
+
+  constructor(log: Log) {
+    this.#log = log;
+  }
+
+  unary<A, B>(definition: Method<A, B>, work: (request: A, context: CallContext) => B | Promise<B>): this {
+    return this.#add(definition, (call: ServerUnaryCall<A, B>, answer: sendUnaryData<B>) => {
+      void this.#answer(definition.path, call, answer, work);
+    });
+  }
+
+  async #answer<A, B>(
+    path: string,
+    call: ServerUnaryCall<A, B>,
+    answer: sendUnaryData<B>,
+    work: (request: A, context: CallContext) => B | Promise<B>,
+  ): Promise<void> {
+    try {
+      answer(null, await work(call.request, contextOf(call)));
+    } catch (error) {
+      answer(this.#statusOf(path, error));
+    }
+  }
+
+  /** Answers with a stream of messages. */
+  stream<A, B>(definition: Method<A, B>, work: (request: A) => Iterable<B>): this {
+    return this.#add(definition, (call: ServerWritableStream<A, B>) => void this.#pour(definition.path, call, work));
+  }
+
+  async #pour<A, B>(path: string, call: ServerWritableStream<A, B>, work: (request: A) => Iterable<B>): Promise<void> {
+    try {
+      for (const message of work(call.request)) {
+        if (call.cancelled) return;
+        if (!call.write(message)) await new Promise((resolve) => call.once('drain', resolve).once('cancelled', resolve));
+      }
+      call.end();
+    } catch (error) {
+      call.emit('error', this.#statusOf(path, error));
+    }
+  }
+
+  #add<A, B>(definition: Method<A, B>, handler: Handler): this {
+    this.definition[definition.path] = definition as unknown as Method<unknown, unknown>;
+    this.implementation[definition.path] = handler as UntypedServiceImplementation[string];
+    return this;
+  }
+
+  #statusOf(path: string, error: unknown): { code: status; details: string } {
+    const failure = failureOf(error);
+    if (failure === null) throw error;
+    if (failure.code !== status.NOT_FOUND && failure.code !== status.ALREADY_EXISTS) this.#log('warn', `${path}: ${failure.message}`);
+    return { code: failure.code, details: failure.message };
+  }
+}
+
+function contextOf(call: ServerUnaryCall<unknown, unknown>): CallContext {
+  const controller = new AbortController();
+  call.once('cancelled', () => controller.abort());
+  const header = (name: string): string => String(call.metadata.get(name)[0] ?? '');
+  return { namespace: header('containerd-namespace'), lease: header('containerd-lease'), signal: controller.signal };
+}

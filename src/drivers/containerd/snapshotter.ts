@@ -1,0 +1,311 @@
+/**
+ * The snapshotter: containerd's snapshots are layers of the volume.
+ *
+ *   Prepare   a clone of the parent's layer; its directory below the mount point is the mount
+ *   View      nothing new: the parent's layer itself, mounted read-only. Without a parent, an empty sealed layer
+ *   Commit    seals the layer, renames it and is answered when that is durable
+ *   Remove    takes the snapshot away, and the layer with the last snapshot on it; its space comes back in the background
+ *
+ * What containerd wants to know of a snapshot – kind, parent, labels, times – is a property of the layer (snapshot.ts). A
+ * layer may have several: then snapshots share it. That is how one copy serves everybody:
+ *
+ *   Prepare names the chain ID that the snapshot is going to have (TARGET_LABEL). If a layer with this chain ID is there,
+ *   whoever made it, the answer is AlreadyExists, and containerd looks for a committed snapshot with that label and that
+ *   parent. If no snapshot on the layer is like that, one is put there first: one more property, whatever the layer's size.
+ *
+ * So in each namespace a snapshot's parent is a snapshot of the same namespace or one that containerd chose to share, and
+ * snapshots go in any order that containerd likes. The layers below are no copy of that tree: a layer may be built on one
+ * whose last snapshot goes first, when the namespaces unpacked some layers each and share others. Such a layer is *kept*,
+ * without a snapshot, until the last layer on it is gone.
+ *
+ * A layer's chain ID is what containerd claims it to be when it commits the snapshot: containerd has compared the digests
+ * by then. If the layer came through the differ, the claim is compared with what the differ computed; if it is wrong, the
+ * layer is not offered to anybody.
+ *
+ * Everything here runs in one thread, and each call changes volume and index without a pause in between.
+ */
+import { createHash } from 'node:crypto';
+import { join } from 'node:path';
+import { nowHi, nowLo, nowNsec, readClock } from '../../engine/clock.js';
+import { LcfsError } from '../../engine/errors.js';
+import { createLayer, findLayer, layerInfo, removeLayer, updateLayer, type LayerInfo } from '../../engine/layers.js';
+import type { LayerIndex } from '../../layout/constants.js';
+import { exists, invalid, notFound, refused } from './failure.js';
+import { parseFilters } from './filter.js';
+import { layerNameOf } from './layer-names.js';
+import type { CommitRequest, Info, Mount, PrepareRequest, Timestamp, UsageResponse } from './messages.js';
+import {
+  CHAIN_ID,
+  DIFF_ID,
+  KEPT,
+  ROLE,
+  TARGET_LABEL,
+  checkKey,
+  checkLabels,
+  claimedChain,
+  describe,
+  propertyOf,
+  stored,
+  updateLabels,
+  type Labels,
+  type Snapshot,
+} from './snapshot.js';
+import { SnapshotIndex, type Entry } from './snapshot-index.js';
+
+/** What surrounds the snapshotter. */
+export interface SnapshotterContext {
+  /** Where the volume is mounted. */
+  mountpoint: string;
+  /** Makes everything durable. */
+  checkpoint: () => Promise<void>;
+  /** Tells the kernel that a layer's name means something else now. */
+  announce: (name: string) => void;
+}
+
+/** Layers that would get a name which is taken get a number behind it; more than this, and something is wrong. */
+const NAMES_MAX = 1000;
+
+export class Snapshotter {
+  readonly #context: SnapshotterContext;
+  readonly #index = new SnapshotIndex();
+
+  /** Reads what is on the volume, and removes what an earlier daemon could not. */
+  constructor(context: SnapshotterContext) {
+    this.#context = context;
+    this.#index.load();
+    this.cleanup();
+  }
+
+  // Making snapshots
+
+  /** Throws CallFailure AlreadyExists, after making it true, if the volume has the layer that the snapshot is going to be. */
+  async prepare(request: PrepareRequest): Promise<Mount[]> {
+    const snapshot = this.#newSnapshot(request, 'active');
+    const target = snapshot.labels[TARGET_LABEL];
+    if (target !== undefined && this.#offer(target, snapshot)) {
+      await this.#context.checkpoint();
+      throw exists(`the volume has ${target} already`);
+    }
+    return this.#mountsOf(this.#makeLayer(snapshot));
+  }
+
+  view(request: PrepareRequest): Mount[] {
+    const snapshot = this.#newSnapshot(request, 'view');
+    if (snapshot.parent !== '') return this.#mountsOf(this.#share(snapshot, this.#entry(snapshot.parent).layer));
+    const entry = this.#makeLayer(snapshot);
+    updateLayer(entry.layer, { seal: true });
+    return this.#mountsOf(entry);
+  }
+
+  #newSnapshot({ key, parent, labels }: PrepareRequest, kind: 'active' | 'view'): Snapshot {
+    checkKey(key);
+    if (parent !== '' && this.#entry(parent).kind !== 'committed')
+      throw invalid(`snapshot "${parent}" is not committed: it cannot be a parent`);
+    if (this.#index.get(key) !== undefined) throw exists(`snapshot "${key}" exists already`);
+    const created = now();
+    return { key, kind, parent, labels: checkLabels(labels), created, updated: created };
+  }
+
+  /** A new layer for a snapshot: a clone of its parent's. */
+  #makeLayer(snapshot: Snapshot): Entry {
+    const parent = snapshot.parent === '' ? undefined : this.#layerOf(this.#entry(snapshot.parent)).name;
+    const name = freeName(snapshot.key);
+    const layer = createLayer(name, { parent, properties: stored(snapshot) });
+    this.#context.announce(name);
+    return this.#enter(snapshot, layer);
+  }
+
+  /** One more snapshot on a layer that is there. */
+  #share(snapshot: Snapshot, layer: LayerIndex): Entry {
+    this.#layerAt(layer);
+    updateLayer(layer, { properties: stored(snapshot) });
+    return this.#enter(snapshot, layer);
+  }
+
+  #enter(snapshot: Snapshot, layer: LayerIndex): Entry {
+    const entry = { ...snapshot, layer };
+    this.#index.put(entry);
+    return entry;
+  }
+
+  /** Sees to it that there is a committed snapshot with the label `target` and the parent of `wanted`, if a layer allows it. */
+  #offer(target: string, wanted: Snapshot): boolean {
+    const layer = this.#index.layerOf(target);
+    if (layer === undefined || !this.#isThere(layer)) return false;
+    const known = this.#index.on(layer).find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
+    if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layer);
+    else if (known.labels[TARGET_LABEL] !== target) this.#relabel(known, { ...known.labels, [TARGET_LABEL]: target });
+    return true;
+  }
+
+  /** Key for an offered snapshot: as containerd would name it, in the namespace and with the number of the one asked for. */
+  #keyFor(target: string, key: string): string {
+    const proper = key.replace(/^([^/]*\/\d+\/).*$/s, `$1${target}`);
+    return this.#index.get(proper) === undefined ? proper : key;
+  }
+
+  async commit({ name, key, labels, parent }: CommitRequest): Promise<void> {
+    checkKey(name);
+    if (this.#index.get(name) !== undefined) throw exists(`snapshot "${name}" exists already`);
+    const entry = this.#entry(key);
+    if (entry.kind !== 'active') throw refused(`snapshot "${key}" is not active: it cannot be committed`);
+    if (parent !== '' && parent !== entry.parent) throw invalid(`snapshot "${key}" has another parent than "${parent}"`);
+    const created = now();
+    this.#seal(entry, { key: name, kind: 'committed', parent: entry.parent, labels: checkLabels(labels), created, updated: created });
+    await this.#context.checkpoint();
+  }
+
+  #seal(entry: Entry, snapshot: Snapshot): void {
+    const info = this.#layerOf(entry);
+    const chain = this.#chainFor(entry, snapshot, info.properties[DIFF_ID]);
+    const newName = freeName(snapshot.key);
+    const properties = { [propertyOf(entry.key)]: null, ...stored(snapshot), [CHAIN_ID]: chain };
+    updateLayer(entry.layer, { newName, seal: true, properties });
+    this.#index.drop(entry.key);
+    this.#enter(snapshot, entry.layer);
+    if (chain !== null) this.#index.know(entry.layer, chain);
+    for (const changed of [info.name, newName]) this.#context.announce(changed);
+  }
+
+  /** What the layer may be offered as; null: nothing that is known for sure. */
+  #chainFor(entry: Entry, snapshot: Snapshot, diffId: string | undefined): string | null {
+    const claimed = claimedChain(snapshot.key, { ...entry.labels, ...snapshot.labels });
+    if (claimed === null || diffId === undefined) return claimed;
+    const below = entry.parent === '' ? '' : this.#index.chainOf(this.#entry(entry.parent).layer);
+    return below === undefined || chainId(below, diffId) === claimed ? claimed : null;
+  }
+
+  // Looking
+
+  mounts(key: string): Mount[] {
+    const entry = this.#entry(key);
+    if (entry.kind === 'committed') throw refused(`snapshot "${key}" is committed: it is mounted by a view or a snapshot of it`);
+    return this.#mountsOf(entry);
+  }
+
+  #mountsOf(entry: Entry): Mount[] {
+    const source = join(this.#context.mountpoint, 'layers', this.#layerOf(entry).name);
+    return [{ type: 'bind', source, target: '', options: ['rbind', entry.kind === 'active' ? 'rw' : 'ro'] }];
+  }
+
+  stat(key: string): Info {
+    return describe(this.#entry(key));
+  }
+
+  /** What the snapshot takes itself, without its parents. A view takes nothing. */
+  usage(key: string): UsageResponse {
+    const entry = this.#entry(key);
+    const { ownBytes, inodes, parentIndex } = this.#layerOf(entry);
+    if (entry.kind === 'view') return { size: 0, inodes: 0 };
+    const inherited = parentIndex === undefined ? 0 : layerInfo(parentIndex).inodes;
+    return { size: ownBytes, inodes: Math.max(0, inodes - inherited) };
+  }
+
+  /** Throws CallFailure InvalidArgument before the first snapshot if a filter does not parse. */
+  list(filters: readonly string[]): Iterable<Info> {
+    const matches = parseFilters(filters);
+    return Array.from(this.#index.all())
+      .filter((entry) => matches({ ...entry, name: entry.key }))
+      .map(describe);
+  }
+
+  // Changing
+
+  update(given: Partial<Info>, paths: readonly string[]): Info {
+    const entry = this.#entry(given.name ?? '');
+    return describe(this.#relabel(entry, updateLabels(entry.labels, given.labels ?? {}, paths)));
+  }
+
+  #relabel(entry: Entry, labels: Labels): Entry {
+    const { layer, ...snapshot } = entry;
+    this.#layerOf(entry);
+    return this.#share({ ...snapshot, labels, updated: now() }, layer);
+  }
+
+  /** Containerd goes on cleaning up after FailedPrecondition, and gives up after anything else but NotFound. */
+  remove(key: string): void {
+    const entry = this.#entry(key);
+    if (this.#index.childrenOf(key) > 0) throw refused(`cannot remove snapshot "${key}": it has children`);
+    if (this.#index.on(entry.layer).length > 1) updateLayer(entry.layer, { properties: { [propertyOf(key)]: null } });
+    else this.#removeLast(entry);
+    this.#index.drop(key);
+  }
+
+  /** Removes the only snapshot of a layer, and the layer if nothing is built on it. */
+  #removeLast(entry: Entry): void {
+    if (this.#layerOf(entry).children === 0) return this.#removeLayer(entry.layer);
+    updateLayer(entry.layer, { properties: { [propertyOf(entry.key)]: null, [ROLE]: KEPT } });
+    this.#index.roles.set(entry.layer, KEPT);
+  }
+
+  #removeLayer(layer: LayerIndex): void {
+    const { name, parentIndex } = layerInfo(layer);
+    removeLayer(layer);
+    this.#index.forget(layer);
+    this.#context.announce(name);
+    if (parentIndex !== undefined && this.#index.roles.has(parentIndex)) this.#tryRemove(parentIndex);
+  }
+
+  /** Removes layers that nobody needs any more. Their space, and that of removed snapshots, comes back in the background. */
+  cleanup(): void {
+    for (const layer of this.#index.roles.keys()) this.#tryRemove(layer);
+  }
+
+  /** Removes a layer without snapshots, unless it is still in use. */
+  #tryRemove(layer: LayerIndex): void {
+    try {
+      if (!this.#isThere(layer)) this.#index.forget(layer);
+      else if (layerInfo(layer).children === 0) this.#removeLayer(layer);
+    } catch (error) {
+      if (!(error instanceof LcfsError && error.code === 'busy')) throw error;
+    }
+  }
+
+  // Entries and their layers
+
+  #entry(key: string): Entry {
+    const entry = this.#index.get(key);
+    if (entry === undefined) throw notFound(`snapshot "${key.slice(0, 300)}" does not exist`);
+    return entry;
+  }
+
+  #layerOf(entry: Entry): LayerInfo {
+    return this.#layerAt(entry.layer);
+  }
+
+  /** Describes a layer. One that was removed behind the driver's back takes its snapshots along. */
+  #layerAt(layer: LayerIndex): LayerInfo {
+    if (this.#isThere(layer)) return layerInfo(layer);
+    this.#index.forget(layer);
+    throw notFound(`layer ${layer} was removed, and its snapshots with it`);
+  }
+
+  #isThere(layer: LayerIndex): boolean {
+    try {
+      return layerInfo(layer).state !== 'removing';
+    } catch (error) {
+      if (error instanceof LcfsError && error.code === 'not-found') return false;
+      throw error;
+    }
+  }
+}
+
+/** The chain ID of a diff upon a chain; `below` is empty for the first. */
+export function chainId(below: string, diffId: string): string {
+  return below === '' ? diffId : `sha256:${createHash('sha256').update(`${below} ${diffId}`).digest('hex')}`;
+}
+
+/** A name for the layer of a snapshot. Someone else may have taken the proper one. */
+function freeName(key: string): string {
+  const proper = layerNameOf(key);
+  for (let number = 1; number < NAMES_MAX; number++) {
+    const name = number === 1 ? proper : `${proper.slice(0, 250)}~${number}`;
+    if (findLayer(name) < 0) return name;
+  }
+  throw exists(`a layer named "${proper}" exists already`);
+}
+
+function now(): Timestamp {
+  readClock();
+  return { seconds: nowHi * 2 ** 32 + nowLo, nanos: nowNsec };
+}

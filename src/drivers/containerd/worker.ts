@@ -1,0 +1,83 @@
+/**
+ * The thread that serves containerd: attached to the arena like every other, it calls the engine directly.
+ *
+ * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it:
+ * ContainerdMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be
+ * half-changed: the process has to end.
+ */
+import { fdatasync } from 'node:fs';
+import { promisify } from 'node:util';
+import { parentPort, workerData } from 'node:worker_threads';
+import { checkpoint } from '../../engine/checkpoint.js';
+import { LcfsError, type ErrorCode } from '../../engine/errors.js';
+import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
+import { announceLayer } from '../../fuse/notify.js';
+import { close, fcntl } from '../../linux/libc.js';
+import { Service, type Log } from './rpc.js';
+import { serve, type RunningServer } from './server.js';
+import { addSnapshots } from './snapshots-service.js';
+import { Snapshotter } from './snapshotter.js';
+
+export interface ContainerdWorkerData {
+  handle: VolumeHandle;
+  /** Where the volume is mounted already. */
+  mountpoint: string;
+  /** Path of the socket that containerd's configuration names. */
+  socket: string;
+  /** A /dev/fuse descriptor of the mount's connection. */
+  device: number;
+}
+
+export type ContainerdMessage =
+  | { kind: 'ready' }
+  | { kind: 'failed'; code: ErrorCode; message: string }
+  | { kind: 'log'; level: 'info' | 'warn' | 'error'; message: string };
+
+/** fcntl: a copy of a descriptor, the lowest number from the argument on. */
+const F_DUPFD_CLOEXEC = 1030;
+/** What calls that are under way get to end in when the thread is stopped. */
+const GRACE_MS = 5000;
+
+const data = workerData as ContainerdWorkerData;
+/** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
+const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
+
+const post = (message: ContainerdMessage): void => parentPort!.postMessage(message);
+const log: Log = (level, message) => post({ kind: 'log', level, message });
+const flush = promisify(fdatasync);
+
+/** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
+async function makeDurable(): Promise<void> {
+  await flush(data.handle.fd);
+  checkpoint();
+}
+
+async function start(): Promise<void> {
+  attachVolume(data.handle);
+  const { mountpoint } = data;
+  const snapshotter = new Snapshotter({ mountpoint, checkpoint: makeDurable, announce: (name) => announceLayer(device, name) });
+  const service = new Service(log);
+  addSnapshots(service, snapshotter);
+  try {
+    const server = await serve(service, data.socket);
+    parentPort!.once('message', () => void stop(server));
+    post({ kind: 'ready' });
+  } catch (error) {
+    const code = error instanceof LcfsError ? error.code : 'io';
+    post({ kind: 'failed', code, message: `containerd cannot be served on ${data.socket}: ${(error as Error).message}` });
+    end();
+  }
+}
+
+async function stop(server: RunningServer): Promise<void> {
+  await server.stop(GRACE_MS);
+  end();
+}
+
+/** Without its port the thread has nothing left to wait for. */
+function end(): void {
+  close(device);
+  parentPort!.close();
+}
+
+await start();
