@@ -17,8 +17,8 @@ const MASK_BYTES = 1024;
 export function parseCpuList(text: string): number[] {
   const cpus: number[] = [];
   for (const part of text.trim().split(',')) {
-    const [first, last] = part.split('-').map(Number);
-    if (first === undefined || Number.isNaN(first)) continue;
+    if (part === '') continue;
+    const [first, last] = part.split('-').map(Number) as [number, number?];
     for (let cpu = first; cpu <= (last ?? first); cpu++) cpus.push(cpu);
   }
   return cpus;
