@@ -281,7 +281,19 @@ test('Docker is stopped and started again, and killed while a container runs', a
   await docker.stopDockerd();
   await docker.startDockerd();
   assertSame(files, await engines.containerFiles(docker, 'changed'), ['before', 'after the restart']);
-  await docker.docker('run', '-d', '--name', 'survivor', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo here > /here; sleep 1000');
+  await docker.docker(
+    'run',
+    '-d',
+    '--name',
+    'survivor',
+    '--stop-signal',
+    'KILL',
+    ...HOST_NETWORK,
+    'busybox',
+    'sh',
+    '-c',
+    'echo here > /here; sleep 1000',
+  );
   await docker.killDockerd();
   await docker.startDockerd();
   await docker.try('stop', '-t', '0', 'survivor');
