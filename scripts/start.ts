@@ -1,5 +1,5 @@
 /**
- * `npm start [-- IMAGE] [-- --keep]`: shows the whole thing at work on this machine, without touching its own Docker.
+ * `npm start [-- IMAGE] [-- --keep | --stop FOLDER]`: shows the whole thing at work on this machine, without touching its own Docker.
  *
  *   1. a sparse 20 GiB volume file in a folder of its own is formatted and mounted
  *   2. a private Docker Engine is started on it: own data root, exec root and sockets
@@ -7,9 +7,9 @@
  *   4. a container runs and writes
  *   5. what that cost is shown: layers, clone time, space shared and private
  *
- * Then everything is taken down again, unless `--keep` leaves it running. Exit code 0 if all went well.
+ * Then everything is taken down again, unless `--keep` leaves it running until `--stop`. Exit code 0 if all went well.
  */
-import { rmSync, mkdtempSync, existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client } from '../src/cli/client.js';
@@ -18,7 +18,8 @@ import type { Layer, Status } from '../src/daemon/protocol.js';
 import { PrivateDocker } from './lib/docker.js';
 import { busyboxRoot } from './lib/images.js';
 import { LcfsDaemon, PLUGIN_DIRECTORY } from './lib/lcfs.js';
-import { socketAnswers } from './lib/run.js';
+import { unmountBelow } from './lib/mounts.js';
+import { endProcesses, socketAnswers } from './lib/run.js';
 
 const VOLUME_SIZE = '20G';
 const LOCAL_IMAGE = 'lcfs/busybox';
@@ -26,6 +27,8 @@ const LOCAL_IMAGE = 'lcfs/busybox';
 const SCRIPT =
   'echo "written in a container on LCFS" > /greeting; head -c 8388608 /dev/urandom > /eight-megabytes; cat /greeting; ls -l /greeting /eight-megabytes';
 const CLONES = 21;
+/** What `--keep` leaves in its folder for `--stop`. */
+const KEPT = 'kept.json';
 
 interface Demonstration {
   folder: string;
@@ -34,9 +37,11 @@ interface Demonstration {
 }
 
 async function main(args: readonly string[]): Promise<void> {
+  checkMachine();
+  if (args.includes('--stop')) return stopKept(args[args.indexOf('--stop') + 1]);
   const keep = args.includes('--keep');
   const image = args.find((arg) => !arg.startsWith('-'));
-  checkMachine();
+  console.log('LCFS: a Docker Engine of its own on a volume of its own. An existing Docker is not touched.\n');
   const demonstration = await prepare();
   const stopOnSignal = (): void => void finish(demonstration).finally(() => process.exit(130));
   process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
@@ -45,7 +50,7 @@ async function main(args: readonly string[]): Promise<void> {
     await demonstrate(demonstration, image);
     kept = keep;
     if (keep) explainKept(demonstration);
-    else explain(demonstration);
+    else explain();
   } finally {
     if (!kept) await finish(demonstration);
   }
@@ -156,27 +161,37 @@ async function cloneTime(client: Client, parent: string): Promise<number> {
   return times.toSorted((a, b) => a - b)[CLONES >> 1]!;
 }
 
-function explain({ docker }: Demonstration): void {
+function explain(): void {
   console.log(`
-To try it by hand: npm start -- --keep
-To use it with your own Docker (up to 27): lcfs daemon DEVICE /lcfs --docker --detach, then dockerd --experimental -s lcfs
-Taking everything down (${docker.host.slice('unix://'.length)}) …`);
+To try it by hand:                        npm start -- --keep
+With your own Docker Engine (up to 27):   lcfs daemon DEVICE /lcfs --format --docker --detach
+                                          dockerd --experimental -s lcfs`);
 }
 
 function explainKept({ folder, lcfs, docker }: Demonstration): void {
-  const command = docker.command().join(' ');
+  writeFileSync(join(folder, KEPT), JSON.stringify({ mountpoint: lcfs.mountpoint, docker: docker.pids(), lcfs: lcfs.pid }));
   lcfs.release();
   docker.release();
   console.log(`
 Everything is left running. Try:
-  ${command} run --rm -it --network host ${LOCAL_IMAGE}
+  ${docker.command('run', '--rm', '-it', '--network', 'host', LOCAL_IMAGE).join(' ')}
   ls ${lcfs.mountpoint}/layers
-  ${lcfs.command('status', '--control', lcfs.control).join(' ')}
-  ${lcfs.command('layer', 'tree', '--control', lcfs.control).join(' ')}
-To stop it:
-  kill ${docker.pids().join(' ')}
-  ${lcfs.command('stop', lcfs.mountpoint).join(' ')}
-  rm -r ${folder}`);
+  ${lcfs.command('status', lcfs.mountpoint).join(' ')}
+  ${lcfs.command('layer', 'tree', '--control', lcfs.mountpoint).join(' ')}
+To stop it and remove all of it:
+  npm start -- --stop ${folder}`);
+}
+
+/** Takes down what `--keep` left running in a folder. */
+async function stopKept(folder: string | undefined): Promise<void> {
+  if (folder === undefined || !existsSync(join(folder, KEPT)))
+    throw new Error(`name the folder that npm start -- --keep left, not ${folder}`);
+  const kept = JSON.parse(readFileSync(join(folder, KEPT), 'utf8')) as { mountpoint: string; docker: number[]; lcfs: number };
+  // Only processes that have the folder in their command line: a number may belong to another by now.
+  for (const pid of [...kept.docker, kept.lcfs]) await endProcesses([pid], folder);
+  await unmountBelow(folder);
+  rmSync(folder, { recursive: true });
+  console.log(`${folder} is gone`);
 }
 
 let finishing: Promise<void> | undefined;

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { unmountBelow } from './mounts.js';
 import { type DockerPrograms, needDocker } from './packages.js';
 import {
+  endProcesses,
   logTail,
   processesUsing,
   run,
@@ -150,16 +151,9 @@ export class PrivateDocker {
     await this.stopDockerd();
     await this.#containerd?.stop();
     this.#containerd = undefined;
-    for (const pid of processesUsing(this.#options.directory)) endProcess(pid); // shims of containers that would not stop
+    const shims = processesUsing(this.#options.directory, 'containerd-shim');
+    await endProcesses(shims, this.#options.directory, 2000); // of containers that a killed dockerd left
     await unmountBelow(this.#options.directory);
-  }
-}
-
-function endProcess(pid: number): void {
-  try {
-    process.kill(pid, 'SIGKILL');
-  } catch {
-    // It ended on its own.
   }
 }
 

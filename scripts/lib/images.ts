@@ -32,7 +32,7 @@ export async function busyboxRoot(): Promise<string> {
 }
 
 /** Package that lies in the Debian root with all it needs, so that a build can install it without the network. */
-const DOWNLOADED_PACKAGE = 'python3-minimal';
+const DOWNLOADED_PACKAGE = 'python3';
 export const DOWNLOADED_FILES = '/opt/packages/*.deb';
 
 /** Makes (or finds in the cache) a tar of a minimal root file system of the machine's own distribution. */

@@ -46,7 +46,7 @@ export class LcfsDaemon {
 
   /** Starts the daemon, formatting the volume the first time, and waits until Docker could use it. */
   async start(): Promise<void> {
-    mkdirSync(this.#options.directory, { recursive: true, mode: 0o700 });
+    mkdirSync(this.#options.directory, { recursive: true, mode: 0o711 }); // root of a user namespace has to get through
     const args = [
       CLI,
       'daemon',

@@ -129,18 +129,36 @@ export function socketAnswers(path: string): Promise<boolean> {
   });
 }
 
-/** Processes one of whose arguments lies below `directory`: what a server that was killed left behind. */
-export function processesUsing(directory: string): number[] {
-  const pids = readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .map(Number);
-  return pids.filter((pid) => pid !== process.pid && commandLine(pid).some((word) => word.includes(`${directory}/`)));
+/** Processes of a program (any, unless told) one of whose arguments lies below `directory`. */
+export function processesUsing(directory: string, program = ''): number[] {
+  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger);
+  return pids.filter((pid) => {
+    const words = commandLine(pid);
+    return pid !== process.pid && words[0]!.includes(program) && words.some((word) => word.includes(`${directory}/`));
+  });
+}
+
+/** Asks those of `pids` that work in `directory` to end, and kills them if they have not after `timeoutMs`. */
+export async function endProcesses(pids: readonly number[], directory: string, timeoutMs = 30_000): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  const left = (): number[] => processesUsing(directory).filter((pid) => pids.includes(pid));
+  for (const pid of left()) signalProcess(pid, 'SIGTERM');
+  while (left().length > 0 && performance.now() < deadline) await delay(50);
+  for (const pid of left()) signalProcess(pid, 'SIGKILL');
+}
+
+function signalProcess(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal);
+  } catch {
+    // It ended on its own.
+  }
 }
 
 function commandLine(pid: number): string[] {
   try {
     return readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
   } catch {
-    return []; // it ended meanwhile
+    return ['']; // it ended meanwhile
   }
 }

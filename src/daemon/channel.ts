@@ -1,165 +1,198 @@
 /**
- * Carries the streams of one long task between the main thread, which never blocks, and a task thread, which always does:
- * the engine is synchronous, so a task reads and writes with calls that wait.
+ * Carries the streams of one task between the main thread and the thread that runs it: input one way, output and the
+ * result the other. Bytes travel through slots of shared memory, because buffers that are handed from thread to thread
+ * pile up until the receiver's garbage collector happens to run; a message port tells which slots are filled.
  *
- * The main thread sends chunks, an end or a failure through the port and then rings `signal[BELL]`; the task thread, which
- * never returns to its event loop meanwhile, sleeps on the bell and takes messages with receiveMessageOnPort. What the task
- * thread posts reaches the main thread's event loop as usual.
- *
- * C1: at most INPUT_WINDOW and OUTPUT_WINDOW chunks are under way. The task thread acknowledges input with {ack}, the main
- *     thread output by adding to `signal[TAKEN]` and ringing.
- * C2: after `signal[CANCELLED]` is set nobody wants the result: the task's next read or write throws.
+ * C1: a slot belongs to the sender until it posts {filled}, then to the receiver until it posts {free}.
+ * C2: after {cancel} nobody wants the result: the task's next read or write throws.
  */
 import type { Readable } from 'node:stream';
-import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
+import type { Failure } from './protocol.js';
 
-const BELL = 0;
-const TAKEN = 1;
-const CANCELLED = 2;
-const SIGNAL_WORDS = 4;
-/** Input comes in chunks of 64 KiB, output in chunks of up to 1 MiB. */
-const INPUT_WINDOW = 16;
-const OUTPUT_WINDOW = 4;
+/** As much as a socket gives at once. */
+const SLOT_BYTES = 65_536;
+/** 512 KiB under way keep both sides busy. */
+const SLOTS = 8;
 
-type ToTask = { chunk: Uint8Array } | { end: true } | { broken: string };
-type FromTask = { ack: number } | { chunk: Uint8Array } | { result: unknown } | { failure: { code: string; message: string } };
+interface Filled {
+  filled: number;
+  bytes: number;
+}
+interface Free {
+  free: number;
+}
+type ToTask = Filled | Free | { end: true } | { broken: string } | { cancel: true };
+type FromTask = Filled | Free | { result: unknown } | { failure: Failure };
 
-export interface TaskStart {
-  task: string;
-  args: unknown;
-  port: MessagePort;
-  signal: SharedArrayBuffer;
+/** The slots of one task, used in one direction. */
+export function makeSlots(): SharedArrayBuffer {
+  return new SharedArrayBuffer(SLOTS * SLOT_BYTES);
 }
 
-export function makeSignal(): SharedArrayBuffer {
-  return new SharedArrayBuffer(SIGNAL_WORDS * 4);
+/** The side that fills slots. */
+class Sender {
+  readonly #port: MessagePort;
+  readonly #memory: Uint8Array;
+  readonly #free = Array.from({ length: SLOTS }, (_, slot) => slot);
+  #stopped = false;
+  #wake = (): void => {};
+
+  constructor(port: MessagePort, slots: SharedArrayBuffer) {
+    this.#port = port;
+    this.#memory = new Uint8Array(slots);
+  }
+
+  /** Sends the bytes, waiting for free slots. They may be reused afterwards. After `stop` it sends nothing. */
+  async send(bytes: Uint8Array): Promise<void> {
+    for (let at = 0; at < bytes.length && !this.#stopped; at += SLOT_BYTES) {
+      while (this.#free.length === 0 && !this.#stopped) await new Promise<void>((wake) => (this.#wake = wake));
+      const slot = this.#free.pop();
+      if (slot !== undefined) this.#fill(slot, bytes.subarray(at, at + SLOT_BYTES));
+    }
+  }
+
+  #fill(slot: number, bytes: Uint8Array): void {
+    this.#memory.set(bytes, slot * SLOT_BYTES);
+    this.#port.postMessage({ filled: slot, bytes: bytes.length } satisfies Filled);
+  }
+
+  release(slot: number): void {
+    this.#free.push(slot);
+    this.#wake();
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#wake();
+  }
 }
 
-/** The task's end: every call may wait. */
+function slotBytes(slots: SharedArrayBuffer, { filled, bytes }: Filled): Uint8Array {
+  return new Uint8Array(slots, filled * SLOT_BYTES, bytes);
+}
+
+/** The task's end. */
 export class TaskChannel {
   readonly #port: MessagePort;
-  readonly #signal: Int32Array;
-  #sent = 0;
+  readonly #slots: SharedArrayBuffer;
+  readonly #sender: Sender;
+  readonly #input: Filled[] = [];
+  #ended = false;
+  #failure: LcfsError | undefined;
+  #wake = (): void => {};
 
-  constructor(port: MessagePort, signal: SharedArrayBuffer) {
+  constructor(port: MessagePort, slots: SharedArrayBuffer) {
     this.#port = port;
-    this.#signal = new Int32Array(signal);
+    this.#slots = slots;
+    this.#sender = new Sender(port, slots);
+    port.on('message', (message: ToTask) => this.#receive(message));
   }
 
-  /** The next bytes of the input, null at its end. Throws LcfsError when the input broke off. */
-  read(): Uint8Array | null {
+  #receive(message: ToTask): void {
+    if ('free' in message) return this.#sender.release(message.free);
+    if ('filled' in message) this.#input.push(message);
+    else if ('end' in message) this.#ended = true;
+    else this.#fail('cancel' in message ? 'the request was given up: the client went away or the volume is being closed' : message.broken);
+    this.#wake();
+  }
+
+  #fail(message: string): void {
+    this.#failure ??= new LcfsError('io', message);
+    this.#sender.stop();
+  }
+
+  /** The bytes of the input, each piece valid until the next is asked for. Throws LcfsError when it broke off. */
+  async *read(): AsyncGenerator<Uint8Array> {
     for (;;) {
-      const bell = Atomics.load(this.#signal, BELL);
-      this.#refuseIfCancelled();
-      const received = receiveMessageOnPort(this.#port) as { message: ToTask } | undefined;
-      if (received === undefined) Atomics.wait(this.#signal, BELL, bell);
-      else return this.#take(received.message);
+      if (this.#failure !== undefined) throw this.#failure;
+      const next = this.#input.shift();
+      if (next !== undefined) {
+        yield slotBytes(this.#slots, next);
+        this.#port.postMessage({ free: next.filled } satisfies Free);
+      } else if (this.#ended) return;
+      else await new Promise<void>((wake) => (this.#wake = wake));
     }
   }
 
-  #take(message: ToTask): Uint8Array | null {
-    if ('broken' in message) throw new LcfsError('io', message.broken);
-    if ('end' in message) return null;
-    this.#post({ ack: 1 });
-    return message.chunk;
+  /** Sends bytes of the output; they may be reused afterwards. Lets the thread's other tasks have a turn. */
+  async write(bytes: Uint8Array): Promise<void> {
+    await this.#sender.send(bytes);
+    // Messages, such as one that cancels, come only when the event loop has its turn.
+    await new Promise((turn) => setImmediate(turn));
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** Sends bytes of the output; they may be reused afterwards. */
-  write(bytes: Uint8Array): void {
-    for (;;) {
-      const bell = Atomics.load(this.#signal, BELL);
-      this.#refuseIfCancelled();
-      if (this.#sent - Atomics.load(this.#signal, TAKEN) < OUTPUT_WINDOW) break;
-      Atomics.wait(this.#signal, BELL, bell);
-    }
-    this.#sent++;
-    const chunk = Uint8Array.from(bytes);
-    this.#port.postMessage({ chunk } satisfies FromTask, [chunk.buffer]);
-  }
-
-  finish(message: { result: unknown } | { failure: { code: string; message: string } }): void {
-    this.#post(message);
-  }
-
-  #post(message: FromTask): void {
-    this.#port.postMessage(message);
-  }
-
-  #refuseIfCancelled(): void {
-    if (Atomics.load(this.#signal, CANCELLED) === 1) throw new LcfsError('io', 'the client went away');
+  finish(message: { result: unknown } | { failure: Failure }): void {
+    this.#port.postMessage(message satisfies FromTask);
+    this.#port.close();
   }
 }
 
 export interface TaskStreams {
   input?: Readable;
-  /** Takes the output; settles when it is ready for more. Must not reject. */
-  output?: (chunk: Uint8Array) => Promise<void> | void;
+  /** Takes a piece of the output, in order; it is done with it when the promise settles. Must not reject. */
+  output?: (bytes: Uint8Array) => Promise<void> | void;
 }
 
 /** The main thread's end: carries the streams and settles with the task's result. */
 export class MainChannel {
   readonly #port: MessagePort;
-  readonly #signal: Int32Array;
+  readonly #slots: SharedArrayBuffer;
   readonly #streams: TaskStreams;
-  #underWay = 0;
+  readonly #sender: Sender;
+  /** Settles when all output that came so far is through. */
+  #written: Promise<unknown> = Promise.resolve();
   #done = false;
-  #wakePump = (): void => {};
 
-  constructor(port: MessagePort, signal: SharedArrayBuffer, streams: TaskStreams) {
+  constructor(port: MessagePort, slots: SharedArrayBuffer, streams: TaskStreams) {
     this.#port = port;
-    this.#signal = new Int32Array(signal);
+    this.#slots = slots;
     this.#streams = streams;
+    this.#sender = new Sender(port, slots);
   }
 
   /** Rejects with the LcfsError that the task ended with. */
   async result<T>(): Promise<T> {
     const result = new Promise<T>((settle, reject) => {
-      this.#port.on('message', (message: FromTask) => void this.#receive(message, settle as (value: unknown) => void, reject));
+      this.#port.on('message', (message: FromTask) => this.#receive(message, settle as (value: unknown) => void, reject));
     });
     if (this.#streams.input !== undefined) void this.#pump(this.#streams.input);
     try {
-      return await result;
+      const value = await result;
+      await this.#written;
+      return value;
     } finally {
       this.#done = true;
-      this.#wakePump();
+      this.#sender.stop();
       this.#port.close();
     }
   }
 
   /** Nobody waits for the task any more (C2). */
   cancel(): void {
-    Atomics.store(this.#signal, CANCELLED, 1);
-    this.#ring();
+    this.#send({ cancel: true });
   }
 
-  async #receive(message: FromTask, settle: (value: unknown) => void, reject: (error: Error) => void): Promise<void> {
-    if ('ack' in message) this.#acknowledge(message.ack);
-    else if ('chunk' in message) await this.#output(message.chunk);
+  #receive(message: FromTask, settle: (value: unknown) => void, reject: (error: Error) => void): void {
+    if ('free' in message) this.#sender.release(message.free);
+    else if ('filled' in message) this.#output(message);
     else if ('result' in message) settle(message.result);
     else reject(new LcfsError(message.failure.code as LcfsError['code'], message.failure.message));
   }
 
-  #acknowledge(chunks: number): void {
-    this.#underWay -= chunks;
-    this.#wakePump();
-  }
-
-  async #output(chunk: Uint8Array): Promise<void> {
-    await this.#streams.output?.(chunk);
-    Atomics.add(this.#signal, TAKEN, 1);
-    this.#ring();
+  #output(message: Filled): void {
+    const through = Promise.resolve(this.#streams.output?.(slotBytes(this.#slots, message)));
+    this.#written = Promise.all([this.#written, through.then(() => this.#send({ free: message.filled }))]);
   }
 
   async #pump(input: Readable): Promise<void> {
     try {
       // The answer still goes out on the connection that a refused input came from.
       for await (const chunk of input.iterator({ destroyOnReturn: false })) {
-        // A view of a pooled buffer would drag the whole pool along: send a copy of just these bytes.
-        const copy = Uint8Array.from(chunk as Uint8Array);
-        while (this.#underWay >= INPUT_WINDOW && !this.#done) await new Promise<void>((wake) => (this.#wakePump = wake));
+        await this.#sender.send(chunk as Uint8Array);
         if (this.#done) return;
-        this.#send({ chunk: copy }, [copy.buffer]);
       }
       this.#send({ end: true });
     } catch (error) {
@@ -167,14 +200,7 @@ export class MainChannel {
     }
   }
 
-  #send(message: ToTask, transfer: ArrayBuffer[] = []): void {
-    if ('chunk' in message) this.#underWay++;
-    this.#port.postMessage(message, transfer);
-    this.#ring();
-  }
-
-  #ring(): void {
-    Atomics.add(this.#signal, BELL, 1);
-    Atomics.notify(this.#signal, BELL);
+  #send(message: ToTask): void {
+    this.#port.postMessage(message);
   }
 }

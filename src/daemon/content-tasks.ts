@@ -24,15 +24,15 @@ export const contentTasks = (announce: Announce) => ({
 });
 
 /** Sends values as lines of JSON, many in one chunk. */
-function sendLines<T>(channel: TaskChannel, values: Iterable<T>, describe: (value: T) => unknown): void {
+async function sendLines<T>(channel: TaskChannel, values: Iterable<T>, describe: (value: T) => unknown): Promise<void> {
   let batch = '';
   for (const value of values) {
     batch += `${JSON.stringify(describe(value))}\n`;
     if (batch.length < BATCH_CHARACTERS) continue;
-    channel.write(Buffer.from(batch));
+    await channel.write(Buffer.from(batch));
     batch = '';
   }
-  if (batch !== '') channel.write(Buffer.from(batch));
+  if (batch !== '') await channel.write(Buffer.from(batch));
 }
 
 function parentOf(name: string): string | null {
@@ -52,9 +52,9 @@ interface ExportArgs {
   whole: boolean;
 }
 
-function exportTar({ name, base, whole }: ExportArgs, channel: TaskChannel): void {
+async function exportTar({ name, base, whole }: ExportArgs, channel: TaskChannel): Promise<void> {
   if (base !== null) layerInfo(base); // refused before the first byte if it is not there
-  for (const chunk of exportLayer(name, whole ? null : (base ?? parentOf(name)))) channel.write(chunk);
+  for (const chunk of exportLayer(name, whole ? null : (base ?? parentOf(name)))) await channel.write(chunk);
 }
 
 interface NewContent {
@@ -63,12 +63,12 @@ interface NewContent {
 }
 
 /** Makes a layer of the tar that comes in. Whatever goes wrong, the layer is gone again. */
-function importLayer({ name, parent }: NewContent, channel: TaskChannel, announce: Announce): ImportReport {
+async function importLayer({ name, parent }: NewContent, channel: TaskChannel, announce: Announce): Promise<ImportReport> {
   const index = createLayer(name, { parent: parent ?? undefined });
   holdLayer(name);
   let result: ImportResult;
   try {
-    result = applyTar(new LayerImport(index), channel);
+    result = await applyTar(new LayerImport(index), channel);
   } catch (error) {
     releaseLayer(name);
     removeLayer(name);
@@ -80,9 +80,9 @@ function importLayer({ name, parent }: NewContent, channel: TaskChannel, announc
   return { layer: describeLayer(layerInfo(name)), bytes: result.archiveBytes, entries: result.entries };
 }
 
-function applyTar(work: LayerImport, channel: TaskChannel): ImportResult {
+async function applyTar(work: LayerImport, channel: TaskChannel): Promise<ImportResult> {
   try {
-    for (let chunk = channel.read(); chunk !== null; chunk = channel.read()) work.write(chunk);
+    for await (const chunk of channel.read()) work.write(chunk);
     const result = work.finish();
     if (!result.ended) throw new LcfsError('invalid', 'the archive has no end marker: it was cut off; nothing was kept of it');
     return result;

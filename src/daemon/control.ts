@@ -152,17 +152,10 @@ function startStream(response: ServerResponse, contentType: string): void {
   response.writeHead(200, { 'content-type': contentType, trailer: `${RESULT_TRAILER}, ${ERROR_TRAILER}` });
 }
 
-/** Adds to an answer that streams; returns when the client is ready for more, or gone. */
-export async function writeStream(response: ServerResponse, contentType: string, chunk: Uint8Array): Promise<void> {
+/** Adds to an answer that streams. Settles when the bytes are on their way and may be reused, or the client is gone. */
+export function writeStream(response: ServerResponse, contentType: string, bytes: Uint8Array): Promise<void> {
   startStream(response, contentType);
-  if (response.destroyed || response.write(chunk)) return;
-  await new Promise<void>((settle) => {
-    const settled = (): void => {
-      response.off('drain', settled).off('close', settled);
-      settle();
-    };
-    response.on('drain', settled).on('close', settled);
-  });
+  return new Promise((settle) => response.write(bytes, () => settle()));
 }
 
 export function endStream(response: ServerResponse, contentType: string): typeof STREAMED {

@@ -2,7 +2,7 @@
  * The daemon: opens a volume, mounts it and serves it until it is stopped.
  *
  * Threads, all attached to the same arena: the main one (control server; does nothing that takes long), the FUSE threads
- * (fuse/session.ts), one for maintenance, one for the Docker graph driver if it is served, and those of the task pools.
+ * (fuse/session.ts), one for maintenance, one for the Docker graph driver if it is served, and one for tasks (tasks.ts).
  *
  * Start: volume, mount, maintenance, Docker, control socket. Each step that fails takes back the ones before it.
  * Stop:  unmount – refused while the mount is in use – then Docker, tasks, maintenance, volume, control socket. The mount
@@ -13,6 +13,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { rmSync } from 'node:fs';
 import type { Server } from 'node:http';
+import { setFlagsFromString } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
@@ -21,34 +22,42 @@ import { LcfsError } from '../engine/errors.js';
 import { stopMaintenance } from '../engine/maintenance.js';
 import { limitFrames } from '../engine/pager.js';
 import { closeVolume, formatVolume, openVolume, volumeInfo, type VolumeHandle } from '../engine/volume.js';
+import { close, fcntl } from '../linux/libc.js';
+import { keepMallocSmall } from '../linux/malloc.js';
 import { unmountByForce } from '../linux/mount.js';
 import { startFuse, type FuseSession } from '../fuse/session.js';
 import { describeUsers } from './busy.js';
 import { listen, makeControlServer } from './control.js';
 import { reportFailure, reportReady } from './detach.js';
+import { startDocker, type DockerThread } from './docker.js';
 import { openLog, type Logger } from './log.js';
 import type { DaemonOptions } from './options.js';
 import { PROTOCOL_VERSION, type Status } from './protocol.js';
 import { makeRoutes } from './routes.js';
 import { prepareMountpoint, prepareSocketFolder, settleOptions, type Settings } from './settings.js';
 import { defaultSocket, linkDefaultSocket, removeIfStale } from './sockets.js';
-import { TaskPool } from './tasks.js';
+import { TaskThread } from './tasks.js';
 import { endOnUncaught, endWithBug, joinThread, startThread } from './threads.js';
 import { packageVersion } from './version.js';
 
-/** Tasks that are done soon need few threads; long ones mostly wait for the device or for their client. */
-const SOON_THREADS = 2;
-const LONG_THREADS = 4;
 /** Those who only look (updatedb, a shell completing a name) are gone by then. */
 const BUSY_PATIENCE_MS = 3000;
 const BUSY_RETRY_MS = 200;
 const SWEEP_MS = 60_000;
+/**
+ * Young generations of JavaScript heaps stay at 1 MiB rather than growing to 16: what the daemon makes is garbage at once,
+ * and memory is for the page cache. The first is for the threads still to come, the second for this one.
+ */
+const HEAP_FLAGS = ['--max-semi-space-size=1', '--semi-space-growth-factor=1'];
+const F_DUPFD_CLOEXEC = 1030;
 /** The answer to `lcfs stop` is out long before. */
 const EXIT_PATIENCE_MS = 1000;
 
 /** Runs until the volume is closed again. Throws LcfsError if it can't be opened or mounted. */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   let daemon: Daemon;
+  for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
+  keepMallocSmall();
   try {
     daemon = await Daemon.start(settleOptions(options));
   } catch (error) {
@@ -71,8 +80,10 @@ class Daemon {
   #end!: (exitCode: number) => void;
   #session!: FuseSession;
   #maintenance!: Worker;
-  #soon!: TaskPool;
-  #long!: TaskPool;
+  #docker: DockerThread | undefined;
+  #device = -1;
+  #exitCode = 0;
+  #tasks!: TaskThread;
   #control!: Server;
   #sweeper!: NodeJS.Timeout;
   #link: string | undefined;
@@ -117,27 +128,36 @@ class Daemon {
     const fuseLog = this.#log.child({ thread: 'fuse' });
     this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
     this.#session = await startFuse(handle, { mountpoint, source: device, transport, log: (line) => fuseLog.info(line) });
-    void this.#session.ended.then(() => this.#close());
-    this.#startPools(handle);
+    // What goes wrong on the way is logged, and shown by the exit code.
+    void this.#session.ended.then(() => this.#close()).catch(() => {});
+    this.#startTasks(handle);
+    await this.#startDocker(handle);
     await this.#startControl();
     this.#log.info({ transport: this.#session.transport, fsync: this.#settings.fsync }, `volume ${device} is mounted on ${mountpoint}`);
   }
 
-  #startPools(handle: VolumeHandle): void {
-    const data = { handle, device: this.#session.device };
+  async #startDocker(handle: VolumeHandle): Promise<void> {
+    const { docker, mountpoint } = this.#settings;
+    if (docker === null) return;
+    const { transport, device } = this.#session;
+    this.#docker = await startDocker({ handle, mountpoint, socket: docker, transport, device }, this.#log);
+  }
+
+  #startTasks(handle: VolumeHandle): void {
+    // Of our own: the mount may go, and close its descriptor, while a task is under way.
+    this.#device = duplicate(this.#session.device);
+    const data = { handle, device: this.#device };
     const start = (): Worker => startThread(new URL('./task-worker.js', import.meta.url), 'task', data, this.#log);
-    this.#soon = new TaskPool(start, SOON_THREADS);
-    this.#long = new TaskPool(start, LONG_THREADS);
-    this.#sweeper = setInterval(() => void this.#soon.run('sweepStats', {}).catch(() => {}), SWEEP_MS).unref();
+    this.#tasks = new TaskThread(start);
+    this.#sweeper = setInterval(() => void this.#tasks.run('sweepStats', {}).catch(() => {}), SWEEP_MS).unref();
   }
 
   async #startControl(): Promise<void> {
     const routes = makeRoutes({
       status: () => this.#status(),
       stop: (force) => this.stop(force),
-      exit: () => this.#end(0),
-      soon: this.#soon,
-      long: this.#long,
+      exit: this.#exit,
+      tasks: this.#tasks,
     });
     this.#control = makeControlServer({
       routes,
@@ -188,7 +208,7 @@ class Daemon {
     this.#log.info(`${signal}: stopping`);
     try {
       await this.stop(false);
-      this.#end(0);
+      this.#exit();
     } catch (error) {
       if (!(error instanceof LcfsError)) throw error;
       this.#log.error(error.message);
@@ -230,24 +250,32 @@ class Daemon {
 
   async #closeOnce(): Promise<void> {
     clearInterval(this.#sweeper);
-    await Promise.all([this.#soon?.close(), this.#long?.close()]);
-    await this.#endVolume();
-    this.#closeControl();
-    this.#log.info(`volume ${this.#settings.device} is closed`);
-    // Without a stop request that waits for its answer, nothing else ends the process.
-    setTimeout(() => this.#end(0), EXIT_PATIENCE_MS);
+    await Promise.all([this.#docker?.stop(), this.#tasks?.close()]);
+    if (this.#device >= 0) close(this.#device);
+    try {
+      await this.#endVolume();
+    } finally {
+      this.#closeControl();
+      // Without a stop request that waits for its answer, nothing else ends the process.
+      setTimeout(this.#exit, EXIT_PATIENCE_MS);
+    }
   }
 
+  /** Throws LcfsError if the device fails; the volume is then as of its last checkpoint. */
   async #endVolume(): Promise<void> {
     stopMaintenance();
     await joinThread(this.#maintenance);
     try {
       closeVolume();
+      this.#log.info(`volume ${this.#settings.device} is closed`);
     } catch (error) {
       this.#log.error((error as Error).message);
-      this.#end(1);
+      this.#exitCode = 1;
+      throw error;
     }
   }
+
+  readonly #exit = (): void => this.#end(this.#exitCode);
 
   #closeControl(): void {
     if (this.#link !== undefined) rmSync(this.#link, { force: true });
@@ -259,6 +287,11 @@ class Daemon {
     if (this.#session === undefined) await this.#endVolume();
     else await this.#unmountByForce().then(() => this.#close());
   }
+}
+
+/** Another number for an open file. */
+function duplicate(fd: number): number {
+  return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
 async function refuseSecondDaemon(settings: Settings): Promise<void> {

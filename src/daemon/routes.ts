@@ -14,7 +14,7 @@ import {
   type Route,
 } from './control.js';
 import type { Status } from './protocol.js';
-import type { TaskPool } from './tasks.js';
+import type { TaskThread } from './tasks.js';
 
 /** What the routes need of the daemon. */
 export interface Service {
@@ -23,8 +23,7 @@ export interface Service {
   stop: (force: boolean) => Promise<void>;
   /** Ends the process, once the answer to the stop is out. */
   exit: () => void;
-  soon: TaskPool;
-  long: TaskPool;
+  tasks: TaskThread;
 }
 
 export function makeRoutes(service: Service): Route[] {
@@ -36,18 +35,18 @@ function route(method: string, path: string, handler: Handler): Route {
 }
 
 function volumeRoutes(service: Service): Route[] {
-  const { soon } = service;
+  const { tasks } = service;
   return [
     route('GET', 'status', () => service.status()),
     route('POST', 'stop', (call) => stop(service, call)),
-    route('POST', 'commit', () => soon.run('checkpoint', {})),
-    route('POST', 'syncer', async (call) => soon.run('setSyncer', { seconds: requiredNumber(await readBody(call), 'seconds') })),
-    route('POST', 'pcache', async (call) => soon.run('setCache', { bytes: requiredNumber(await readBody(call), 'bytes') })),
-    route('POST', 'flush', (call) => flush(soon, call)),
-    route('POST', 'grow', () => soon.run('grow', {})),
-    route('GET', 'stats', (call) => soon.run('readStats', layerQuery(call))),
-    route('DELETE', 'stats', (call) => soon.run('clearStats', layerQuery(call))),
-    route('POST', 'check', async (call) => service.long.run('check', { data: (await readBody(call))['data'] === true })),
+    route('POST', 'commit', () => tasks.run('checkpoint', {})),
+    route('POST', 'syncer', async (call) => tasks.run('setSyncer', { seconds: requiredNumber(await readBody(call), 'seconds') })),
+    route('POST', 'pcache', async (call) => tasks.run('setCache', { bytes: requiredNumber(await readBody(call), 'bytes') })),
+    route('POST', 'flush', (call) => flush(tasks, call)),
+    route('POST', 'grow', () => tasks.run('grow', {})),
+    route('GET', 'stats', (call) => tasks.run('readStats', layerQuery(call))),
+    route('DELETE', 'stats', (call) => tasks.run('clearStats', layerQuery(call))),
+    route('POST', 'check', async (call) => tasks.run('check', { data: (await readBody(call))['data'] === true })),
   ];
 }
 
@@ -60,11 +59,11 @@ async function stop(service: Service, call: Call): Promise<typeof STREAMED> {
   return STREAMED;
 }
 
-async function flush(soon: TaskPool, call: Call): Promise<unknown> {
+async function flush(tasks: TaskThread, call: Call): Promise<unknown> {
   const body = await readBody(call);
   // 3: pages, directory entries and inodes. The kernel has no narrower way to be told so.
   if (body['kernel'] === true) writeFileSync('/proc/sys/vm/drop_caches', '3');
-  return soon.run('dropCache', {});
+  return tasks.run('dropCache', {});
 }
 
 function layerQuery(call: Call): { layer: string | null } {
@@ -72,14 +71,14 @@ function layerQuery(call: Call): { layer: string | null } {
 }
 
 function layerRoutes(service: Service): Route[] {
-  const { soon } = service;
+  const { tasks } = service;
   return [
-    route('GET', 'layers', (call) => stream(service.long, 'listLayers', {}, call)),
-    route('POST', 'layers', async (call) => soon.run('createLayer', newLayer(await readBody(call)))),
-    route('GET', 'layers/:name', (call) => soon.run('layer', { name: call.names[0] })),
-    route('DELETE', 'layers/:name', (call) => soon.run('removeLayer', { name: call.names[0] })),
+    route('GET', 'layers', (call) => stream(tasks, 'listLayers', {}, call)),
+    route('POST', 'layers', async (call) => tasks.run('createLayer', newLayer(await readBody(call)))),
+    route('GET', 'layers/:name', (call) => tasks.run('layer', { name: call.names[0] })),
+    route('DELETE', 'layers/:name', (call) => tasks.run('removeLayer', { name: call.names[0] })),
     route('POST', 'layers/:name/commit', async (call) =>
-      soon.run('commitLayer', { name: call.names[0], newName: textIn(await readBody(call), 'newName') }),
+      tasks.run('commitLayer', { name: call.names[0], newName: textIn(await readBody(call), 'newName') }),
     ),
   ];
 }
@@ -90,29 +89,29 @@ function newLayer(body: Record<string, unknown>): object {
   return { name, parent: textIn(body, 'parent'), quotaBytes: numberIn(body, 'quotaBytes') };
 }
 
-function contentRoutes({ long }: Service): Route[] {
+function contentRoutes({ tasks }: Service): Route[] {
   return [
-    route('GET', 'layers/:name/diff', (call) => stream(long, 'diff', { name: call.names[0], base: call.query.get('base') }, call)),
+    route('GET', 'layers/:name/diff', (call) => stream(tasks, 'diff', { name: call.names[0], base: call.query.get('base') }, call)),
     route('PUT', 'layers/:name/content', (call) =>
-      long.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal),
+      tasks.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal),
     ),
-    route('GET', 'layers/:name/content', (call) => exportTar(long, call)),
+    route('GET', 'layers/:name/content', (call) => exportTar(tasks, call)),
   ];
 }
 
 /** Answers with the output of a task. Until its first bytes come, a failure is an answer of its own. */
 async function stream(
-  pool: TaskPool,
+  tasks: TaskThread,
   task: string,
   args: object,
   call: Call,
   contentType = 'application/x-ndjson',
 ): Promise<typeof STREAMED> {
-  await pool.run(task, args, { output: (chunk) => writeStream(call.response, contentType, chunk) }, call.signal);
+  await tasks.run(task, args, { output: (chunk) => writeStream(call.response, contentType, chunk) }, call.signal);
   return endStream(call.response, contentType);
 }
 
-function exportTar(pool: TaskPool, call: Call): Promise<typeof STREAMED> {
+function exportTar(tasks: TaskThread, call: Call): Promise<typeof STREAMED> {
   const args = { name: call.names[0], base: call.query.get('base'), whole: call.query.get('whole') === '1' };
-  return stream(pool, 'export', args, call, 'application/x-tar');
+  return stream(tasks, 'export', args, call, 'application/x-tar');
 }

@@ -39,6 +39,9 @@ import { hashHi, hashLo, hashName } from './hash.js';
 import { changeInode, findInode, setInodeSize, stampContents } from './inode.js';
 import { find, findForUpdate, insert, next, recordBytes, recordType, remove, seek, valueOf } from './tree.js';
 
+/** For `chooseSlot`: an inode that does not exist yet. */
+export const NEW: Ino = 0;
+
 const COLLISIONS = 16;
 const ENTRY_BYTES = 32;
 const SLASH = 0x2f;
@@ -106,14 +109,14 @@ function keepEntry(record: number): Ino {
 
 /**
  * Chooses the key under which `name` of `dir` will name `ino`: `slotHi`, `slotLo`. It must be free among the entries of
- * the directory and among the back references of the inode. False if all 16 are taken.
+ * the directory and among the back references of the inode, of which a new one (0) has none. False if all 16 are taken.
  */
 export function chooseSlot(dir: Ino, bytes: Uint8Array, at: number, length: number, ino: Ino): boolean {
   hashName(dir, bytes, at, length);
   slotHi = hashHi;
   for (let collision = 0; collision < COLLISIONS; collision++) {
     slotLo = (hashLo | collision) >>> 0;
-    if (find(dir, DIRENT, slotHi, slotLo) === 0 && find(ino, LINK, slotHi, slotLo) === 0) return true;
+    if (find(dir, DIRENT, slotHi, slotLo) === 0 && (ino === NEW || find(ino, LINK, slotHi, slotLo) === 0)) return true;
   }
   return false;
 }
@@ -130,16 +133,16 @@ export function canTakeKey(ino: Ino, hi: number, lo: number, oldHi: number, oldL
   return (hi === oldHi && lo === oldLo) || find(ino, LINK, hi, lo) === 0;
 }
 
-/** Adds the name under the key of the last `chooseSlot`, with its back reference. The directory is not touched. */
+/** Adds an entry under the key of the last choice. Its back reference and the directory's inode are for the caller. */
 export function addEntry(dir: Ino, bytes: Uint8Array, at: number, length: number, ino: Ino, kind: number): void {
   const entry = valueOf(insert(dir, DIRENT, slotHi, slotLo, DIRENT_WORDS * 4 + length));
   setDirentIno(entry, ino);
   setDirentKind(entry, kind);
   const name = (entry + DIRENT_WORDS) * 4;
   for (let i = 0; i < length; i++) B[name + i] = bytes[at + i]!;
-  addBackReference(ino, slotHi, slotLo, dir);
 }
 
+/** Lets an inode know of the entry (dir, hi, lo) that names it. */
 export function addBackReference(ino: Ino, hi: number, lo: number, dir: Ino): void {
   setLinkParent(valueOf(insert(ino, LINK, hi, lo, LINK_WORDS * 4)), dir);
 }

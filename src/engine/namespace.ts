@@ -14,6 +14,7 @@ import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDirectory, isSym
 import { ACL_CHANGES, hasDefaultAcl, inheritMode, storeInherited } from './acl.js';
 import { readClock } from './clock.js';
 import {
+  NEW,
   addBackReference,
   addEntry,
   canTakeKey,
@@ -30,6 +31,8 @@ import {
   parentOf,
   removeEntry,
   retargetEntry,
+  slotHi,
+  slotLo,
   takeEntrySlot,
 } from './directory.js';
 import { addInode, changeInode, findInode, keepFound, nextIno, readInodeInOperation, stampChange } from './inode.js';
@@ -170,14 +173,21 @@ function createNode(
   const group = newGroup(gid, parent);
   const isDir = isDirectory(fullMode);
   const allowed = inherits ? inheritMode(dir, fullMode) : fullMode & ~(umask & 0o777);
-  if (!chooseSlot(dir, bytes, at, length, ino)) return -ENOSPC;
+  if (!chooseSlot(dir, bytes, at, length, NEW)) return -ENOSPC;
   readClock();
-  addInode(allowed, uid, group, isDir ? 2 : 1, rdev);
+  // What lies together in the tree is changed together: first the directory, then the inode.
   addEntry(dir, bytes, at, length, ino, kindOf(allowed));
-  if (inherits) storeInherited(ino, isDir);
   changeDirectory(dir, 1, isDir ? 1 : 0);
-  readInodeInOperation(ino);
+  keepFound(ino, addInode(allowed, uid, group, isDir ? 2 : 1, rdev));
+  addBackReference(ino, slotHi, slotLo, dir);
+  if (inherits) keepInherited(ino, isDir);
   return ino;
+}
+
+/** Gives a new inode the ACLs it inherits. */
+function keepInherited(ino: Ino, isDir: boolean): void {
+  storeInherited(ino, isDir);
+  readInodeInOperation(ino);
 }
 
 /** Address of the inode of a directory in which the name can be made; -EEXIST, -ENOENT, -ENOTDIR or -ESTALE. */
@@ -245,13 +255,15 @@ function makeSymlink(
   const group = newGroup(gid, parent);
   const ino = nextIno();
   if (ino < 0) return ino;
-  if (!chooseSlot(dir, bytes, at, length, ino)) return -ENOSPC;
+  if (!chooseSlot(dir, bytes, at, length, NEW)) return -ENOSPC;
   readClock();
-  setInodeSizeLo(addInode(S_IFLNK | 0o777, uid, group, 1, 0), targetLength);
-  storeTarget(ino, target, targetAt, targetLength);
   addEntry(dir, bytes, at, length, ino, kindOf(S_IFLNK));
   changeDirectory(dir, 1, 0);
-  readInodeInOperation(ino);
+  const inode = addInode(S_IFLNK | 0o777, uid, group, 1, 0);
+  setInodeSizeLo(inode, targetLength);
+  keepFound(ino, inode);
+  addBackReference(ino, slotHi, slotLo, dir);
+  storeTarget(ino, target, targetAt, targetLength);
   return ino;
 }
 
@@ -283,10 +295,9 @@ function createUnnamed(dir: Ino, mode: number, umask: number, uid: number, gid: 
   const fullMode = (mode & ~S_IFMT) | S_IFREG;
   const allowed = inherits ? inheritMode(dir, fullMode) : fullMode & ~(umask & 0o777);
   readClock();
-  addInode(allowed, uid, group, 0, 0);
+  keepFound(ino, addInode(allowed, uid, group, 0, 0));
   addOrphan(ino);
-  if (inherits) storeInherited(ino, false);
-  readInodeInOperation(ino);
+  if (inherits) keepInherited(ino, false);
   return ino;
 }
 
@@ -317,6 +328,7 @@ function addName(ino: Ino, dir: Ino, bytes: Uint8Array, at: number, length: numb
   setInodeLinks(changed, links + 1);
   stampChange(changed);
   keepFound(ino, changed);
+  addBackReference(ino, slotHi, slotLo, dir);
   if (links === 0) removeOrphan(ino);
   addEntry(dir, bytes, at, length, ino, kindOf(mode));
   changeDirectory(dir, 1, 0);
@@ -478,6 +490,7 @@ function move(
     loseName(entryIno);
   }
   addEntry(newDir, newBytes, newAt, newLength, ino, kind);
+  addBackReference(ino, slotHi, slotLo, newDir);
   stampChange(changeInode(ino));
   if (dir === newDir) changeDirectory(dir, -replaced, -replacedDir);
   else {
@@ -489,10 +502,11 @@ function move(
 /** Leaves a whiteout under the name that was just moved away: overlayfs takes a character device 0:0 for "nothing here". */
 function leaveWhiteout(dir: Ino, bytes: Uint8Array, at: number, length: number, ino: Ino): void {
   // The key of the old name is free again, so there is one.
-  chooseSlot(dir, bytes, at, length, ino);
-  addInode(S_IFCHR, 0, 0, 1, 0);
+  chooseSlot(dir, bytes, at, length, NEW);
   addEntry(dir, bytes, at, length, ino, kindOf(S_IFCHR));
   changeDirectory(dir, 1, 0);
+  addInode(S_IFCHR, 0, 0, 1, 0);
+  addBackReference(ino, slotHi, slotLo, dir);
 }
 
 /** Swaps what the entry (dir, hi, lo) and the one that was found last, in `newDir`, stand for. */

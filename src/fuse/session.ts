@@ -25,6 +25,7 @@ import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { EBUSY } from '../linux/errno.js';
 import { close } from '../linux/libc.js';
 import { abortConnection, attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
+import { usersOf } from '../linux/users.js';
 import { closeDevice, openDevice } from './device.js';
 import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated } from './init.js';
@@ -76,6 +77,8 @@ const SUBTYPE = 'lcfs';
  */
 const READ_AHEAD_KIB = 1024;
 const STOP_TIMEOUT_MS = 10_000;
+/** Processes that an error names. */
+const USERS_NAMED = 5;
 /** Threads for /dev/fuse; more than a few only contend for its one queue. */
 const DEVICE_THREADS_MAX = 8;
 
@@ -266,7 +269,7 @@ async function stop(mountpoint: string, minor: number, ended: Promise<void>, opt
   const lazy = options.lazy ?? false;
   if (!lazy) refuseIfBound(mountpoint, minor);
   const result = unmount(mountpoint, lazy);
-  if (result === -EBUSY) throw busy(mountpoint, 'a process has a file open or its working directory there');
+  if (result === -EBUSY) throw busy(mountpoint, describeUsers(mountpoint));
   if (await endsWithin(ended, options.timeoutMs ?? STOP_TIMEOUT_MS)) return;
   if (!lazy) throw busy(mountpoint, 'a mount of it lives on in another mount namespace, such as that of a container');
   abortConnection(minor);
@@ -279,11 +282,16 @@ function refuseIfBound(mountpoint: string, minor: number): void {
   if (bound.length > 0) throw busy(mountpoint, `mounted also at ${bound.map((entry) => entry.mountpoint).join(', ')}`);
 }
 
+/** Names a few of the processes that keep the mount. */
+function describeUsers(mountpoint: string): string {
+  const users = usersOf(mountpoint);
+  if (users.length === 0) return 'something below it is mounted or open';
+  const named = users.slice(0, USERS_NAMED).map(({ pid, command, path }) => `pid ${pid} (${command}) holds ${path}`);
+  return named.join(', ') + (users.length > USERS_NAMED ? ` and ${users.length - USERS_NAMED} more` : '');
+}
+
 function busy(mountpoint: string, cause: string): LcfsError {
-  return new LcfsError(
-    'busy',
-    `${mountpoint} is in use (${cause}): stop what uses it (see "fuser -vm ${mountpoint}") or unmount it by force`,
-  );
+  return new LcfsError('busy', `${mountpoint} is in use: ${cause}. Stop what uses it, or unmount it by force`);
 }
 
 async function endsWithin(ended: Promise<void>, timeoutMs: number): Promise<boolean> {

@@ -9,7 +9,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
-import { pinThread } from '../linux/affinity.js';
+import { pinThread, setNice } from '../linux/affinity.js';
 import { cloneDevice, closeDevice } from './device.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
 import { useDevice } from './forget.js';
@@ -40,6 +40,12 @@ export type WorkerMessage =
   | { readonly kind: 'unavailable'; readonly reason: string }
   /** The directory `layers` was listed. */
   | { readonly kind: 'listed' };
+
+/**
+ * A request is served while its caller waits, on the same CPU if it came through the ring. With other work on that CPU a
+ * request took 20 µs at nice 0 and 16 µs at nice -10 (io_uring, GETATTR), and now and then 60 µs.
+ */
+const NICE = -10;
 
 const task = workerData as WorkerTask;
 
@@ -72,6 +78,7 @@ function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): 
 }
 
 function main(): void {
+  setNice(NICE);
   attachVolume(task.handle);
   useDevice(task.device);
   useExtendedSetxattr(task.negotiated.setxattrExtended);

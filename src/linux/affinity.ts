@@ -1,4 +1,4 @@
-/** CPUs: which there are, and which of them a thread runs on. */
+/** CPUs: which there are, which of them a thread runs on, and how urgently. */
 import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import { errno } from './libc.js';
@@ -10,6 +10,8 @@ const schedSetaffinity = libc.func('sched_setaffinity', 'int', ['int', 'size_t',
   mask: Uint8Array,
 ) => number;
 
+const setpriority = libc.func('setpriority', 'int', ['int', 'uint', 'int']) as (which: number, who: number, nice: number) => number;
+
 /** The kernel's own limit on x86_64 is 8192 CPUs. */
 const MASK_BYTES = 1024;
 
@@ -17,8 +19,8 @@ const MASK_BYTES = 1024;
 export function parseCpuList(text: string): number[] {
   const cpus: number[] = [];
   for (const part of text.trim().split(',')) {
-    const [first, last] = part.split('-').map(Number);
-    if (first === undefined || Number.isNaN(first)) continue;
+    if (part === '') continue;
+    const [first, last] = part.split('-').map(Number) as [number, number?];
     for (let cpu = first; cpu <= (last ?? first); cpu++) cpus.push(cpu);
   }
   return cpus;
@@ -38,4 +40,14 @@ export function pinThread(cpus: readonly number[]): number {
   const mask = new Uint8Array(MASK_BYTES);
   for (const cpu of cpus) mask[cpu >> 3]! |= 1 << (cpu & 7);
   return schedSetaffinity(0, MASK_BYTES, mask) < 0 ? -errno() : 0;
+}
+
+/**
+ * Lets the calling thread run before others of the same CPU: -20 (first) to 19 (last). Without the right to do so nothing
+ * changes, which is no error: it is only slower.
+ */
+export function setNice(nice: number): void {
+  const PRIO_PROCESS = 0;
+  // Linux takes 0 for the calling thread, not the whole process.
+  setpriority(PRIO_PROCESS, 0, nice);
 }

@@ -20,6 +20,8 @@ const TYPES: Readonly<Record<string, string>> = {
 export interface ListOptions {
   /** Also the modification time in seconds: it differs where the two engines wrote the file at different times. */
   times?: boolean;
+  /** Paths whose time is left out all the same. */
+  ignoreTime?: RegExp;
   /** Paths to leave out. */
   ignore?: RegExp;
 }
@@ -119,7 +121,7 @@ function describe(header: Header, hash: string, options: ListOptions): string {
   if (header.type === '0') parts.push(`${header.size} bytes`, hash);
   if (header.link !== '') parts.push(`-> ${header.link}`);
   if (header.type === '3' || header.type === '4') parts.push(header.device);
-  if (options.times === true && header.type !== '1') parts.push(`at ${header.mtime}`);
+  if (options.times === true && header.type !== '1' && options.ignoreTime?.test(header.path) !== true) parts.push(`at ${header.mtime}`);
   return [...parts, ...header.xattrs].join(' ');
 }
 

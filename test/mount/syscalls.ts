@@ -1,5 +1,6 @@
 /** System calls that node does not offer, for tests. They return what the kernel does: a result, or a negative error number. */
 import { closeSync } from 'node:fs';
+import { getSystemErrorName } from 'node:util';
 import koffi from 'koffi';
 import { EDQUOT } from '../../src/linux/errno.js';
 import { errno } from '../../src/linux/libc.js';
@@ -194,6 +195,11 @@ export function asUser<T>(uid: number, gid: number, groups: readonly number[], w
     setfsgidCall(0);
     setgroupsCall(SYS_SETGROUPS, 0, Uint32Array.of(0));
   }
+}
+
+/** Name of an error number. */
+export function errorName(number: number): string {
+  return getSystemErrorName(-number);
 }
 
 /** The error code of what `work` throws; undefined if it does not. */

@@ -1,0 +1,140 @@
+/**
+ * What a clone costs in the engine, against the length of the chain it ends and against the size of the layer it is made
+ * of; and what a look-up costs at the end of the chain. Runs in this process, on a volume of its own.
+ *
+ * Clones of all subjects are made in turn, so that whatever else the machine does meets all of them alike.
+ */
+import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { checkpoint } from '../src/engine/checkpoint.js';
+import { write } from '../src/engine/file.js';
+import { createLayer, layerInfo, removeLayer } from '../src/engine/layers.js';
+import { create, lookup } from '../src/engine/namespace.js';
+import { reclaimAll } from '../src/engine/maintenance.js';
+import { closeVolume, formatVolume, openVolume } from '../src/engine/volume.js';
+import { ROOT_INO, type Ino, type LayerIndex } from '../src/layout/constants.js';
+import { ioBuffer } from '../src/linux/libc.js';
+import { median, quantile, ratio, type Figure, type Part } from './report.js';
+
+const DEPTHS = [1, 100, 10_000];
+const CLONES = 1000;
+const LOOKUPS = 20_000;
+/** Each layer of the chain adds as many files. */
+const FILES_PER_LAYER = 10;
+const REGULAR = 0o100644;
+const CHUNK_BYTES = 1 << 20;
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+const LARGE_BYTES = 10 * GIB;
+const LARGE_BYTES_WITH_LITTLE_ROOM = GIB;
+const SMALL_BYTES = 10 * MIB;
+const ROOM_FACTOR = 1.5;
+
+interface Subject {
+  name: string;
+  layer: string;
+  times: number[];
+}
+
+export function benchClones(): Part {
+  const folder = mkdtempSync(join(tmpdir(), 'lcfs-bench-'));
+  const large = hasRoom(folder, LARGE_BYTES) ? LARGE_BYTES : LARGE_BYTES_WITH_LITTLE_ROOM;
+  try {
+    formatVolume(join(folder, 'volume'), { bytes: large + 4 * GIB });
+    openVolume(join(folder, 'volume'));
+    const figures = [...measureClones(large), ...measureLookups()];
+    closeVolume();
+    return { title: `A clone, in the engine (${CLONES} of each)`, figures };
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function hasRoom(folder: string, bytes: number): boolean {
+  const { bavail, bsize } = statfsSync(folder);
+  return bavail * bsize > bytes * ROOM_FACTOR;
+}
+
+function measureClones(large: number): Figure[] {
+  makeChain(Math.max(...DEPTHS));
+  const subjects: Subject[] = [
+    ...DEPTHS.map((depth) => ({ name: `chain of ${depth}`, layer: chainLayer(depth), times: [] })),
+    { name: 'layer of 10 MiB', layer: makeFilled('small', SMALL_BYTES), times: [] },
+    {
+      name: `layer of ${large / GIB} GiB${large < LARGE_BYTES ? ' (too little room on the disk for 10)' : ''}`,
+      layer: makeFilled('large', large),
+      times: [],
+    },
+  ];
+  checkpoint();
+  for (let i = 0; i < CLONES; i++) for (const subject of subjects) subject.times.push(cloneOnce(subject.layer, i));
+  const base = median(subjects[0]!.times);
+  return subjects.flatMap(({ name, times }) => [
+    { name: `${name}, median`, value: median(times), unit: 'µs', note: ratio(median(times), base, `chain of ${DEPTHS[0]}`) },
+    { name: `${name}, 99 % below`, value: quantile(times, 0.99), unit: 'µs' },
+  ]);
+}
+
+/** Microseconds for one clone, which is removed again. */
+function cloneOnce(parent: string, round: number): number {
+  const started = performance.now();
+  createLayer('clone', { parent });
+  const time = (performance.now() - started) * 1000;
+  removeLayer('clone');
+  if (round % 100 === 99) reclaimAll();
+  return time;
+}
+
+const chainLayer = (depth: number): string => `chain-${depth}`;
+
+function makeChain(length: number): void {
+  for (let depth = 1; depth <= length; depth++) {
+    const layer = createLayer(chainLayer(depth), depth === 1 ? {} : { parent: chainLayer(depth - 1) });
+    for (let i = 0; i < FILES_PER_LAYER; i++) makeFile(layer, `file-${depth}-${i}`);
+  }
+}
+
+function makeFile(layer: LayerIndex, name: string): Ino {
+  const bytes = Buffer.from(name);
+  const ino = create(layer, ROOT_INO, bytes, 0, bytes.length, REGULAR, 0, 0, 0, 0);
+  if (ino < 0) throw new Error(`making ${name} failed (error ${-ino})`);
+  return ino;
+}
+
+/** A layer with one file of `size` bytes, none of them in a hole. */
+function makeFilled(name: string, size: number): string {
+  const layer = createLayer(name);
+  const ino = makeFile(layer, 'data');
+  const chunk = ioBuffer(CHUNK_BYTES);
+  chunk.bytes.fill(0x6c);
+  for (let at = 0; at < size; at += CHUNK_BYTES) {
+    const written = write(layer, ino, at, CHUNK_BYTES, chunk, 0, 0);
+    if (written !== CHUNK_BYTES) throw new Error(`filling ${name} failed (${written})`);
+  }
+  return name;
+}
+
+/** Looks up the files of the first layer from the end of chains of different length. */
+function measureLookups(): Figure[] {
+  const names = Array.from({ length: FILES_PER_LAYER }, (_, i) => Buffer.from(`file-1-${i}`));
+  const times = DEPTHS.map((depth) => lookupTime(layerInfo(chainLayer(depth)).index, names));
+  return DEPTHS.map((depth, i) => ({
+    name: `look-up at the end of a chain of ${depth}`,
+    value: times[i]!,
+    unit: 'µs',
+    note: ratio(times[i]!, times[0]!, `chain of ${DEPTHS[0]}`),
+  }));
+}
+
+function lookupTime(layer: LayerIndex, names: readonly Buffer[]): number {
+  const rounds = Array.from({ length: 5 }, () => {
+    const started = performance.now();
+    for (let i = 0; i < LOOKUPS; i++) {
+      const name = names[i % names.length]!;
+      if (lookup(layer, ROOT_INO, name, 0, name.length) < 0) throw new Error('a file of the chain is not there');
+    }
+    return ((performance.now() - started) * 1000) / LOOKUPS;
+  });
+  return median(rounds);
+}

@@ -1,0 +1,36 @@
+/**
+ * `npm run bench [-- --json] [-- --only PART…]`: what LCFS costs on this machine, all from the same run.
+ *
+ * Parts: requests, clones, memory.
+ */
+import { parseArgs } from 'node:util';
+import { benchClones } from './clones.js';
+import { benchMemory } from './memory.js';
+import { printPart, type Part } from './report.js';
+import { benchRequests } from './requests.js';
+
+const PARTS: Readonly<Record<string, () => Part | Promise<Part>>> = {
+  requests: benchRequests,
+  clones: benchClones,
+  memory: benchMemory,
+};
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    options: { json: { type: 'boolean' }, only: { type: 'string', multiple: true } },
+    allowPositionals: true,
+  });
+  const wanted = [...(values.only ?? []), ...positionals];
+  for (const name of wanted)
+    if (PARTS[name] === undefined) throw new Error(`there is no part ${name}; there are ${Object.keys(PARTS).join(', ')}`);
+  const done: Record<string, Part> = {};
+  for (const [name, bench] of Object.entries(PARTS)) {
+    if (wanted.length > 0 && !wanted.includes(name)) continue;
+    const part = await bench();
+    done[name] = part;
+    if (values.json !== true) printPart(part);
+  }
+  if (values.json === true) console.log(JSON.stringify(done, null, 2));
+}
+
+await main();
