@@ -1,6 +1,6 @@
 /** `lcfs daemon`: opens a volume, mounts it and serves it until it is stopped. */
 import { Command, Option } from 'commander';
-import { DOCKER_SOCKET, type DaemonOptions } from '../daemon/options.js';
+import { CONTAINERD_ADDRESS, CONTAINERD_SOCKET, DOCKER_SOCKET, type DaemonOptions } from '../daemon/options.js';
 import { examples } from './options.js';
 import { parsePositiveSize } from './sizes.js';
 
@@ -10,6 +10,8 @@ interface Flags {
   detach?: boolean;
   format?: boolean;
   size?: number;
+  containerd?: string | true;
+  containerdAddress: string;
   docker?: string | true;
   control?: string;
   cache: number;
@@ -28,6 +30,8 @@ export function daemonCommand(): Command {
     .option('--detach', 'go to the background once the volume is mounted')
     .option('--format', 'format the volume first if the device does not hold one')
     .option('--size <size>', 'with --format: size of a new file', parsePositiveSize)
+    .option('--containerd [socket]', `serve the snapshotter and differ for containerd (default socket: ${CONTAINERD_SOCKET})`)
+    .option('--containerd-address <socket>', "containerd's own socket, for the differ", CONTAINERD_ADDRESS)
     .option('--docker [socket]', `serve the Docker graph driver (default socket: ${DOCKER_SOCKET})`)
     .option('--control <socket>', 'control socket (default: in /run/lcfs, named after the mountpoint)')
     .option('--cache <size>', 'memory for the page cache', parsePositiveSize, 256 * MEBIBYTE)
@@ -46,7 +50,7 @@ export function daemonCommand(): Command {
     )
     .action(daemon);
   command.addHelpText('after', DURABILITY);
-  return examples(command, 'lcfs daemon /dev/sdb /lcfs --docker --detach', 'lcfs daemon /srv/lcfs.img /lcfs --format --size 20G');
+  return examples(command, 'lcfs daemon /dev/sdb /lcfs --containerd --detach', 'lcfs daemon /srv/lcfs.img /lcfs --format --size 20G');
 }
 
 const DURABILITY = `
@@ -74,6 +78,8 @@ export function daemonOptions(device: string, mountpoint: string, flags: Flags):
     mountpoint,
     format: flags.format === true,
     formatBytes: flags.size ?? null,
+    containerd: flags.containerd === true ? CONTAINERD_SOCKET : (flags.containerd ?? null),
+    containerdAddress: flags.containerdAddress,
     docker: flags.docker === true ? DOCKER_SOCKET : (flags.docker ?? null),
     control: flags.control ?? null,
     cacheBytes: flags.cache,

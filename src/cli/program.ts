@@ -17,8 +17,7 @@ import { syncerCommand } from './syncer.js';
 const EXAMPLES = `
 Examples:
   $ lcfs format /srv/lcfs.img --size 20G                  make a volume in a file
-  $ lcfs daemon /srv/lcfs.img /lcfs --docker --detach     mount it and serve Docker
-  $ dockerd --experimental -s lcfs                        let Docker use it
+  $ lcfs daemon /srv/lcfs.img /lcfs --containerd --detach mount it and serve containerd
   $ lcfs status                                           see what it holds
   $ lcfs stop /lcfs                                       unmount it
 

@@ -35,6 +35,7 @@ export function statusLines(status: Status): [string, string][] {
     ['cache', `${formatSize(status.cache.bytes)}, at most ${formatSize(status.cache.bytesMax)}`],
     ['transport', status.transport],
     ['fsync', status.fsync],
+    ['containerd', status.containerd ?? 'not served'],
     ['docker', status.docker ?? 'not served'],
     ['control', status.control],
   ];

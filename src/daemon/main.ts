@@ -2,10 +2,11 @@
  * The daemon: opens a volume, mounts it and serves it until it is stopped.
  *
  * Threads, all attached to the same arena: the main one (control server; does nothing that takes long), the FUSE threads
- * (fuse/session.ts), one for maintenance, one for the Docker graph driver if it is served, and one for tasks (tasks.ts).
+ * (fuse/session.ts), one for maintenance, one for each driver that is served (containerd, Docker), and one for tasks
+ * (tasks.ts).
  *
- * Start: volume, mount, maintenance, Docker, control socket. Each step that fails takes back the ones before it.
- * Stop:  unmount – refused while the mount is in use – then Docker, tasks, maintenance, volume, control socket. The mount
+ * Start: volume, mount, maintenance, drivers, control socket. Each step that fails takes back the ones before it.
+ * Stop:  unmount – refused while the mount is in use – then drivers, tasks, maintenance, volume, control socket. The mount
  *        goes first because it alone can refuse; nobody can reach the volume afterwards.
  *
  * The daemon also ends, in the same order, when the mount is taken away from outside (umount).
@@ -29,7 +30,7 @@ import { startFuse, type FuseSession } from '../fuse/session.js';
 import { describeUsers } from './busy.js';
 import { listen, makeControlServer } from './control.js';
 import { reportFailure, reportReady } from './detach.js';
-import { startDocker, type DockerThread } from './docker.js';
+import { startContainerd, startDocker, type DriverThread } from './drivers.js';
 import { openLog, type Logger } from './log.js';
 import type { DaemonOptions } from './options.js';
 import { PROTOCOL_VERSION, type Status } from './protocol.js';
@@ -80,7 +81,7 @@ class Daemon {
   #end!: (exitCode: number) => void;
   #session!: FuseSession;
   #maintenance!: Worker;
-  #docker: DockerThread | undefined;
+  #drivers: DriverThread[] = [];
   #device = -1;
   #exitCode = 0;
   #tasks!: TaskThread;
@@ -131,16 +132,18 @@ class Daemon {
     // What goes wrong on the way is logged, and shown by the exit code.
     void this.#session.ended.then(() => this.#close()).catch(() => {});
     this.#startTasks(handle);
-    await this.#startDocker(handle);
+    await this.#startDrivers(handle);
     await this.#startControl();
     this.#log.info({ transport: this.#session.transport, fsync: this.#settings.fsync }, `volume ${device} is mounted on ${mountpoint}`);
   }
 
-  async #startDocker(handle: VolumeHandle): Promise<void> {
-    const { docker, mountpoint } = this.#settings;
-    if (docker === null) return;
+  async #startDrivers(handle: VolumeHandle): Promise<void> {
+    const { containerd, containerdAddress, docker, mountpoint } = this.#settings;
     const { transport, device } = this.#session;
-    this.#docker = await startDocker({ handle, mountpoint, socket: docker, transport, device }, this.#log);
+    const data = { handle, mountpoint, device };
+    if (containerd !== null)
+      this.#drivers.push(await startContainerd({ ...data, socket: containerd, address: containerdAddress }, this.#log));
+    if (docker !== null) this.#drivers.push(await startDocker({ ...data, socket: docker, transport }, this.#log));
   }
 
   #startTasks(handle: VolumeHandle): void {
@@ -182,6 +185,7 @@ class Daemon {
       uuid: info.uuid,
       mountpoint: settings.mountpoint,
       control: settings.control,
+      containerd: settings.containerd,
       docker: settings.docker,
       transport: this.#session.transport,
       fsync: settings.fsync,
@@ -250,7 +254,7 @@ class Daemon {
 
   async #closeOnce(): Promise<void> {
     clearInterval(this.#sweeper);
-    await Promise.all([this.#docker?.stop(), this.#tasks?.close()]);
+    await Promise.all([...this.#drivers.map((driver) => driver.stop()), this.#tasks?.close()]);
     if (this.#device >= 0) close(this.#device);
     try {
       await this.#endVolume();

@@ -1,5 +1,7 @@
 /** What a daemon is started with. A plain value: it travels to the background process as JSON. */
 export const DOCKER_SOCKET = '/run/docker/plugins/lcfs.sock';
+export const CONTAINERD_SOCKET = '/run/lcfs/containerd.sock';
+export const CONTAINERD_ADDRESS = '/run/containerd/containerd.sock';
 
 export interface DaemonOptions {
   /** Block device or file. */
@@ -9,6 +11,10 @@ export interface DaemonOptions {
   format: boolean;
   /** Size of a new file; null: the device's own. */
   formatBytes: number | null;
+  /** Socket of the snapshotter and differ for containerd; null: don't serve containerd. */
+  containerd: string | null;
+  /** Containerd's own socket, whose content store the differ reads and writes. */
+  containerdAddress: string;
   /** Socket of the Docker graph driver; null: don't serve Docker. */
   docker: string | null;
   /** Control socket; null: the default one for the mountpoint. */

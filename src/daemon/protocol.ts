@@ -52,6 +52,8 @@ export interface Status {
   uuid: string;
   mountpoint: string;
   control: string;
+  /** Socket of the snapshotter and differ for containerd, if they run. */
+  containerd: string | null;
   /** Socket of the Docker graph driver, if it runs. */
   docker: string | null;
   transport: string;

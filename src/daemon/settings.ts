@@ -24,6 +24,8 @@ export function settleOptions(options: DaemonOptions): Settings {
     device: resolve(options.device),
     mountpoint,
     control: options.control === null ? defaultSocket(mountpoint) : resolve(options.control),
+    containerd: options.containerd === null ? null : resolve(options.containerd),
+    containerdAddress: resolve(options.containerdAddress),
     docker: options.docker === null ? null : resolve(options.docker),
     logShape: { fd: options.log === null ? STDERR : openSync(options.log, 'a', 0o600), level: options.logLevel },
   };

@@ -2,17 +2,18 @@
  * The thread that serves containerd: attached to the arena like every other, it calls the engine directly.
  *
  * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it:
- * ContainerdMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be
+ * DriverMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be
  * half-changed: the process has to end.
  */
 import { fdatasync } from 'node:fs';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { checkpoint } from '../../engine/checkpoint.js';
-import { LcfsError, type ErrorCode } from '../../engine/errors.js';
+import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { close, fcntl } from '../../linux/libc.js';
+import type { DriverMessage } from '../thread.js';
 import { Service, type Log } from './rpc.js';
 import { serve, type RunningServer } from './server.js';
 import { addSnapshots } from './snapshots-service.js';
@@ -24,14 +25,11 @@ export interface ContainerdWorkerData {
   mountpoint: string;
   /** Path of the socket that containerd's configuration names. */
   socket: string;
+  /** Containerd's own socket. */
+  address: string;
   /** A /dev/fuse descriptor of the mount's connection. */
   device: number;
 }
-
-export type ContainerdMessage =
-  | { kind: 'ready' }
-  | { kind: 'failed'; code: ErrorCode; message: string }
-  | { kind: 'log'; level: 'info' | 'warn' | 'error'; message: string };
 
 /** fcntl: a copy of a descriptor, the lowest number from the argument on. */
 const F_DUPFD_CLOEXEC = 1030;
@@ -42,7 +40,7 @@ const data = workerData as ContainerdWorkerData;
 /** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
 const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
 
-const post = (message: ContainerdMessage): void => parentPort!.postMessage(message);
+const post = (message: DriverMessage): void => parentPort!.postMessage(message);
 const log: Log = (level, message) => post({ kind: 'log', level, message });
 const flush = promisify(fdatasync);
 

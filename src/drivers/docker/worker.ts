@@ -2,7 +2,7 @@
  * The thread that serves Docker: attached to the arena like every other, it calls the engine directly, so that an import
  * never delays a container's I/O.
  *
- * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it: DockerMessage,
+ * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it: DriverMessage,
  * first `ready` or `failed`. An exception that the thread ends with means that shared state may be half-changed: the
  * process has to end.
  */
@@ -12,12 +12,13 @@ import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
 import { checkpoint } from '../../engine/checkpoint.js';
-import { type ErrorCode, LcfsError } from '../../engine/errors.js';
+import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { W } from '../../layout/memory.js';
 import { close, fcntl } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
+import type { DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { closeServer, type Log, makeServer } from './server.js';
 import { listenPrivately, removeSocket, socketInode } from '../socket.js';
@@ -34,11 +35,6 @@ export interface DockerWorkerData {
   device: number;
 }
 
-export type DockerMessage =
-  | { kind: 'ready' }
-  | { kind: 'failed'; code: ErrorCode; message: string }
-  | { kind: 'log'; level: 'info' | 'warn' | 'error'; message: string };
-
 /** fcntl: a copy of a descriptor, the lowest number from the argument on. */
 const F_DUPFD_CLOEXEC = 1030;
 /** What calls that are under way get to end in when the thread is stopped. */
@@ -48,7 +44,7 @@ const data = workerData as DockerWorkerData;
 /** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
 const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
 
-const post = (message: DockerMessage): void => parentPort!.postMessage(message);
+const post = (message: DriverMessage): void => parentPort!.postMessage(message);
 const log: Log = (level, message) => post({ kind: 'log', level, message });
 
 function makeContext(): DriverContext {
