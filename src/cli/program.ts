@@ -9,6 +9,7 @@ import { formatCommand } from './format.js';
 import { growCommand } from './grow.js';
 import { layerCommand } from './layer/layer.js';
 import { pcacheCommand } from './pcache.js';
+import { setupCommand } from './setup.js';
 import { statsCommand } from './stats.js';
 import { statusCommand } from './status.js';
 import { stopCommand } from './stop.js';
@@ -46,6 +47,7 @@ const COMMANDS: readonly (() => Command)[] = [
   flushCommand,
   growCommand,
   statsCommand,
+  setupCommand,
   checkCommand,
 ];
 

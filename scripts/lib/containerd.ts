@@ -1,0 +1,188 @@
+/**
+ * A private containerd: its own root, state, sockets and configuration in one folder, on the machine itself or in a suite,
+ * with LCFS among its snapshotters if wanted. A containerd that the machine has already is never touched.
+ */
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { containerdConfig, withImport } from '../../src/cli/setup/containerd-config.js';
+import { platform } from '../../src/cli/setup/machine.js';
+import { formatVersion, parseVersion, type Version } from '../../src/cli/setup/version.js';
+import { unmountBelow } from './mounts.js';
+import {
+  logTail,
+  processesUsing,
+  run,
+  type RunOptions,
+  type RunResult,
+  type Server,
+  socketAnswers,
+  startServer,
+  tryRun,
+  waitReady,
+} from './run.js';
+import { HOST, type Place } from './suites.js';
+
+export interface ContainerdOptions {
+  /** Folder for root, state, sockets and logs; keep it short, a socket's path has at most 107 bytes. */
+  directory: string;
+  place?: Place;
+  /** Where LCFS answers; without it, containerd has only its own snapshotters. */
+  lcfs?: { socket: string; mountpoint: string };
+}
+
+/** Namespace of containerd that is used unless told. */
+export const NAMESPACE = 'test';
+
+export class PrivateContainerd {
+  readonly address: string;
+  readonly #options: ContainerdOptions;
+  readonly #place: Place;
+  #version: Version | undefined;
+  #server: Server | undefined;
+
+  constructor(options: ContainerdOptions) {
+    this.#options = options;
+    this.#place = options.place ?? HOST;
+    this.address = join(options.directory, 'c.sock');
+  }
+
+  get pid(): number {
+    return this.#server!.pid;
+  }
+
+  /** Known once it was started. */
+  get version(): Version {
+    return this.#version!;
+  }
+
+  get versionText(): string {
+    return formatVersion(this.version);
+  }
+
+  /** Starts it and waits until it answers. Also after `stop` and `kill`. */
+  async start(): Promise<void> {
+    mkdirSync(this.#options.directory, { recursive: true, mode: 0o700 });
+    this.#version ??= await this.#askVersion();
+    this.#configure();
+    const [command, args] = this.#place.command('containerd', ['--config', this.#path('config.toml')]);
+    this.#server = startServer(command, args, this.#path('containerd.log'));
+    await waitReady(this.#server, 'containerd', () => this.#answers());
+  }
+
+  async #askVersion(): Promise<Version> {
+    const [command, args] = this.#place.command('containerd', ['--version']);
+    return parseVersion(await run(command, args))!;
+  }
+
+  /** The socket is there before the services behind it are. */
+  async #answers(): Promise<boolean> {
+    return (await socketAnswers(this.address)) && (await this.try('version')).status === 0;
+  }
+
+  /** Writes the configuration: our part as `lcfs setup` would, in a file of its own. */
+  #configure(): void {
+    const main = mainConfig(this.#options.directory, this.address);
+    const { lcfs } = this.#options;
+    if (lcfs !== undefined) {
+      const target = { version: this.version, configVersion: 2, platform: platform(), ...lcfs };
+      writeFileSync(this.#path('lcfs.toml'), containerdConfig(target));
+    }
+    writeFileSync(this.#path('config.toml'), lcfs === undefined ? main : withImport(main, this.#path('lcfs.toml')));
+  }
+
+  #path(name: string): string {
+    return join(this.#options.directory, name);
+  }
+
+  /** How a person would call `ctr` for this containerd. */
+  command(...args: string[]): string[] {
+    const [command, words] = this.#place.command('ctr', ['--address', this.address, '--namespace', NAMESPACE, ...args]);
+    return [command, ...words];
+  }
+
+  /** Runs `ctr …`; throws if it fails. */
+  ctr(...args: string[]): Promise<string> {
+    return this.ctrWith({}, ...args);
+  }
+
+  async ctrWith(options: RunOptions, ...args: string[]): Promise<string> {
+    const [program, ...rest] = this.command(...args);
+    return (await run(program!, rest, options)).trimEnd();
+  }
+
+  /** Runs `ctr …` and returns its exit status and output. */
+  try(...args: string[]): Promise<RunResult> {
+    const [program, ...rest] = this.command(...args);
+    return tryRun(program!, rest);
+  }
+
+  log(): string {
+    return logTail(this.#path('containerd.log'));
+  }
+
+  /** Ends containerd; containers and their shims go on. */
+  async stop(): Promise<void> {
+    await this.#server?.stop();
+    this.#server = undefined;
+  }
+
+  /** Ends containerd as a crash would. */
+  async kill(): Promise<void> {
+    await this.#server?.kill();
+    this.#server = undefined;
+  }
+
+  /** Lets the script end while containerd goes on. */
+  release(): void {
+    this.#server?.release();
+  }
+
+  /** Ends everything this containerd started, whatever state it is in, and takes away its mounts. */
+  async end(): Promise<void> {
+    await this.stop();
+    for (const pid of processesUsing(this.#options.directory)) endProcess(pid); // shims
+    for (const pid of processesInCgroup(this.cgroup)) endProcess(pid); // what the shims left
+    await unmountBelow(this.#options.directory);
+  }
+
+  /** Cgroup that containers are to be put in, so that their processes can be found. */
+  get cgroup(): string {
+    return `lcfs-${this.#options.directory.replace(/\W+/g, '-')}`;
+  }
+}
+
+/** Processes in the cgroups of that name, in either version of cgroups. */
+function processesInCgroup(name: string): number[] {
+  const pids = readdirSync('/proc').filter((entry) => /^\d+$/.test(entry));
+  return pids.filter((pid) => cgroups(pid).includes(`/${name}/`)).map(Number);
+}
+
+function cgroups(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+  } catch {
+    return ''; // it ended meanwhile
+  }
+}
+
+function endProcess(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // It ended on its own.
+  }
+}
+
+/** Without Kubernetes, which would look for networks of the machine. */
+function mainConfig(directory: string, address: string): string {
+  const disabled = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime', 'io.containerd.nri.v1.nri'];
+  return `version = 2
+root = "${directory}/root"
+state = "${directory}/state"
+disabled_plugins = ${JSON.stringify(disabled)}
+[grpc]
+  address = "${address}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "${directory}/opt"
+`;
+}

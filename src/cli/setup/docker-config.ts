@@ -1,0 +1,72 @@
+/**
+ * The configuration of Docker that makes it keep images and containers on LCFS.
+ *
+ *   up to 27   LCFS is a graph driver plugin, which Docker takes as an experimental feature; 27 also wants a variable in
+ *              its environment
+ *   from 28    there are no such plugins any more: images are kept by containerd, with LCFS as its snapshotter
+ */
+import { SNAPSHOTTER } from './containerd-config.js';
+import { isAtLeast, type Version } from './version.js';
+
+export const DOCKER_FILE = '/etc/docker/daemon.json';
+/** What Docker 27 must find in its environment before it takes a graph driver plugin. */
+export const PLUGINS_VARIABLE = 'DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS';
+
+type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+type JsonObject = { [key: string]: Json };
+
+/** Whether this Docker has its images in containerd, rather than in a graph driver. */
+export function usesContainerd(version: Version): boolean {
+  return isAtLeast(version, 28);
+}
+
+export function needsPluginsVariable(version: Version): boolean {
+  return version.major === 27;
+}
+
+/** Text of daemon.json with what LCFS needs; the other settings and their order stay. Throws if it is not JSON. */
+export function dockerConfig(text: string | null, version: Version): string {
+  const settings = parse(text);
+  if (usesContainerd(version)) settings['features'] = { ...object(settings['features']), 'containerd-snapshotter': true };
+  else settings['experimental'] = true;
+  settings['storage-driver'] = SNAPSHOTTER;
+  return format(settings);
+}
+
+/**
+ * Takes out of daemon.json what `dockerConfig` put in, whatever else has changed since. `before` is the text from before.
+ * Returns null if nothing is left of a file that was not there before, and the text itself if Docker no longer uses LCFS.
+ */
+export function withoutDockerConfig(text: string, before: string | null): string | null {
+  const settings = parse(text);
+  const earlier = parse(before);
+  if (settings['storage-driver'] !== SNAPSHOTTER) return text;
+  restore(settings, earlier, 'storage-driver');
+  if (object(settings['features'])['containerd-snapshotter'] === true) restoreFeature(settings, earlier);
+  else restore(settings, earlier, 'experimental');
+  if (before !== null && format(settings) === format(earlier)) return before;
+  return before === null && Object.keys(settings).length === 0 ? null : format(settings);
+}
+
+function restoreFeature(settings: JsonObject, earlier: JsonObject): void {
+  const features = object(settings['features']);
+  restore(features, object(earlier['features']), 'containerd-snapshotter');
+  if (Object.keys(features).length === 0 && earlier['features'] === undefined) delete settings['features'];
+  else settings['features'] = features;
+}
+
+function restore(settings: JsonObject, earlier: JsonObject, key: string): void {
+  if (earlier[key] === undefined) delete settings[key];
+  else settings[key] = earlier[key];
+}
+
+function parse(text: string | null): JsonObject {
+  if (text === null || text.trim() === '') return {};
+  return object(JSON.parse(text) as Json);
+}
+
+function object(value: Json | undefined): JsonObject {
+  return value !== null && typeof value === 'object' && !Array.isArray(value) ? { ...value } : {};
+}
+
+const format = (settings: JsonObject): string => `${JSON.stringify(settings, null, 2)}\n`;

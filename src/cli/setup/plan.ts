@@ -1,0 +1,94 @@
+/** What setting an engine up means: which files, and what shall be in them. No file is changed here. */
+import { configVersionOf, containerdConfig, MAIN_FILE, OUR_FILE, takesDiffers, withImport, withoutImport } from './containerd-config.js';
+import { DOCKER_FILE, dockerConfig, needsPluginsVariable, usesContainerd, withoutDockerConfig } from './docker-config.js';
+import type { FileChange, Files } from './files.js';
+import { dropInFile, type Engine, engineDropIn, lcfsUnit, UNIT_FILE } from './units.js';
+import type { Version } from './version.js';
+
+export interface Setup {
+  /** Version of containerd; undefined where it is not needed, with a Docker up to 27. */
+  containerd: Version | undefined;
+  /** Version of Docker, if Docker is what is set up. */
+  docker: Version | undefined;
+  program: readonly string[];
+  device: string;
+  mountpoint: string;
+  size: string;
+  /** Socket on which containerd is served. */
+  socket: string;
+  platform: string;
+}
+
+/** Files and their new contents, in the order in which they are to be written. */
+export function planSetup(setup: Setup, files: Files): FileChange[] {
+  return [...planContainerd(setup, files), ...planDocker(setup, files), ...planUnits(setup)];
+}
+
+function planContainerd(setup: Setup, files: Files): FileChange[] {
+  if (setup.containerd === undefined) return [];
+  const main = files.read(MAIN_FILE);
+  const { socket, mountpoint, platform } = setup;
+  const text = containerdConfig({ version: setup.containerd, configVersion: configVersionOf(main), socket, mountpoint, platform });
+  return [
+    { path: OUR_FILE, text },
+    { path: MAIN_FILE, text: withImport(main, OUR_FILE) },
+  ];
+}
+
+function planDocker({ docker }: Setup, files: Files): FileChange[] {
+  if (docker === undefined) return [];
+  try {
+    return [{ path: DOCKER_FILE, text: dockerConfig(files.read(DOCKER_FILE), docker) }];
+  } catch (error) {
+    throw new Error(`${DOCKER_FILE} is not valid JSON (${(error as Error).message}): correct it and try again`, { cause: error });
+  }
+}
+
+function planUnits(setup: Setup): FileChange[] {
+  const { containerd, docker, program, device, mountpoint, size, socket } = setup;
+  const serve = [...(containerd === undefined ? [] : ['--containerd', socket]), ...(servesGraphDriver(docker) ? ['--docker'] : [])];
+  const engines: [Engine, boolean][] = [];
+  if (containerd !== undefined) engines.push(['containerd', false]);
+  if (docker !== undefined) engines.push(['docker', needsPluginsVariable(docker)]);
+  const dropIns = engines.map(([engine, variable]) => ({ path: dropInFile(engine), text: engineDropIn(variable) }));
+  return [{ path: UNIT_FILE, text: lcfsUnit({ program, device, mountpoint, size, serve }) }, ...dropIns];
+}
+
+const servesGraphDriver = (docker: Version | undefined): boolean => docker !== undefined && !usesContainerd(docker);
+
+/** What undoes a set-up, of whichever engines it was. */
+export function planRemoval(files: Files): FileChange[] {
+  const changes: FileChange[] = [
+    { path: OUR_FILE, text: files.readBackup(OUR_FILE) },
+    { path: MAIN_FILE, text: containerdWithout(files) },
+    { path: DOCKER_FILE, text: dockerWithout(files) },
+    ...[UNIT_FILE, dropInFile('containerd'), dropInFile('docker')].map((path) => ({ path, text: files.readBackup(path) })),
+  ];
+  return changes.filter(({ path }) => files.read(path) !== null);
+}
+
+/** A file that nobody has touched since becomes what it was to the byte, or goes if it was made for our import alone. */
+function containerdWithout(files: Files): string | null {
+  const text = files.read(MAIN_FILE);
+  const before = files.readBackup(MAIN_FILE);
+  if (text === null || text === withImport(before, OUR_FILE)) return before;
+  return withoutImport(text, OUR_FILE);
+}
+
+function dockerWithout(files: Files): string | null {
+  const text = files.read(DOCKER_FILE);
+  return text === null ? null : withoutDockerConfig(text, files.readBackup(DOCKER_FILE));
+}
+
+/** Hints about what the set-up cannot do on its own. */
+export function notes({ containerd, docker }: Setup): string[] {
+  const lines: string[] = [];
+  if (containerd !== undefined && !takesDiffers(containerd)) lines.push(NO_DIFFER);
+  if (containerd !== undefined && docker === undefined) lines.push(KUBERNETES);
+  if (docker !== undefined) lines.push(IMAGES_STAY);
+  return lines;
+}
+
+const NO_DIFFER = 'This containerd takes no differs (they came with 1.7.4): it unpacks layers by itself, through the mount.';
+const KUBERNETES = 'For Kubernetes, also set snapshotter = "lcfs" in the CRI section of /etc/containerd/config.toml.';
+const IMAGES_STAY = 'Images and containers that Docker has now stay where they are and come back into sight with lcfs setup --remove.';

@@ -1,0 +1,35 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { dropInFile, engineDropIn, lcfsUnit } from './units.js';
+
+const service = {
+  program: ['/usr/bin/node', '/opt/lcfs/main.js'],
+  device: '/var/lib/lcfs/volume.img',
+  mountpoint: '/lcfs',
+  size: '20G',
+  serve: ['--containerd', '/run/lcfs/containerd.sock'],
+};
+
+const line = (text: string, key: string): string | undefined => text.split('\n').find((entry) => entry.startsWith(`${key}=`));
+
+test('lcfs is started before the engines and stopped by its own command', () => {
+  const text = lcfsUnit(service);
+  const start =
+    '/usr/bin/node /opt/lcfs/main.js daemon /var/lib/lcfs/volume.img /lcfs --format --size 20G --containerd /run/lcfs/containerd.sock --detach';
+  assert.equal(line(text, 'ExecStart'), `ExecStart=${start}`);
+  assert.equal(line(text, 'ExecStop'), 'ExecStop=/usr/bin/node /opt/lcfs/main.js stop /lcfs');
+  assert.equal(line(text, 'Before'), 'Before=containerd.service docker.service');
+  assert.equal(line(text, 'RequiresMountsFor'), 'RequiresMountsFor=/var/lib/lcfs');
+  assert.equal(line(text, 'Type'), 'Type=forking');
+});
+
+test('words that mean something to systemd are written so that they do not', () => {
+  const text = lcfsUnit({ ...service, mountpoint: '/my $5 "100%" \\ folder' });
+  assert.ok(line(text, 'ExecStart')!.includes(String.raw`"/my $$5 \"100%%\" \\ folder"`), line(text, 'ExecStart'));
+});
+
+test('an engine needs lcfs, and Docker 27 a variable', () => {
+  assert.equal(dropInFile('docker'), '/etc/systemd/system/docker.service.d/lcfs.conf');
+  assert.ok(engineDropIn(false).endsWith('[Unit]\nRequires=lcfs.service\nAfter=lcfs.service\n'));
+  assert.ok(engineDropIn(true).endsWith('\n[Service]\nEnvironment=DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1\n'));
+});

@@ -1,0 +1,70 @@
+/** Units of systemd: LCFS is mounted before the engine starts, and stays until the engine has ended. */
+import { PLUGINS_VARIABLE } from './docker-config.js';
+
+export const UNIT_FILE = '/etc/systemd/system/lcfs.service';
+
+export type Engine = 'containerd' | 'docker';
+
+export interface Service {
+  /** Words that start `lcfs`: the interpreter and the program, both absolute. */
+  program: readonly string[];
+  device: string;
+  mountpoint: string;
+  /** Size of the volume file, where there is none yet. */
+  size: string;
+  /** Options that say which engines are served. */
+  serve: readonly string[];
+}
+
+/** Text of lcfs.service. */
+export function lcfsUnit(service: Service): string {
+  const { program, device, mountpoint, size, serve } = service;
+  const start = [...program, 'daemon', device, mountpoint, '--format', '--size', size, ...serve, '--detach'];
+  return `# Written by \`lcfs setup\`, removed by \`lcfs setup --remove\`.
+[Unit]
+Description=LCFS, a filesystem for container layers, on ${escaped(mountpoint)}
+After=local-fs.target
+RequiresMountsFor=${word(parentOf(device))}
+Before=containerd.service docker.service
+
+[Service]
+Type=forking
+ExecStart=${start.map(word).join(' ')}
+ExecStop=${[...program, 'stop', mountpoint].map(word).join(' ')}
+LimitNOFILE=infinity
+LimitMEMLOCK=infinity
+TasksMax=infinity
+OOMScoreAdjust=-999
+TimeoutStartSec=10min
+TimeoutStopSec=5min
+
+[Install]
+WantedBy=multi-user.target
+`;
+}
+
+export function dropInFile(engine: Engine): string {
+  return `/etc/systemd/system/${engine}.service.d/lcfs.conf`;
+}
+
+/** Text of a drop-in of the engine's own unit: it must not start, or go on, without its volume. */
+export function engineDropIn(pluginsVariable: boolean): string {
+  const environment = pluginsVariable ? `\n[Service]\nEnvironment=${PLUGINS_VARIABLE}=1\n` : '';
+  return `# Written by \`lcfs setup\`, removed by \`lcfs setup --remove\`.
+[Unit]
+Requires=lcfs.service
+After=lcfs.service
+${environment}`;
+}
+
+function parentOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/';
+}
+
+/** A word of a command line as systemd reads it. */
+function word(text: string): string {
+  const plain = escaped(text).replaceAll('$', '$$$$');
+  return /[\s"'\\;]/.test(plain) ? `"${plain.replace(/["\\]/g, String.raw`\$&`)}"` : plain;
+}
+
+const escaped = (text: string): string => text.replaceAll('%', '%%');
