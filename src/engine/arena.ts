@@ -83,6 +83,8 @@ export const IDLE_TICK = 54;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;
+/** A checkpoint looks for dirty pages in groups of so many frames, so that it costs little where little is dirty. */
+export const DIRTY_GROUP_FRAMES = 64;
 
 /** What another thread of the process needs to attach. Survives structured cloning. */
 export interface ArenaShape {
@@ -107,6 +109,8 @@ export let FRAME_STATE = 0;
 export let FRAME_NEXT = 0;
 export let FRAME_DIRTY = 0;
 export let FRAME_USED = 0;
+/** One word for each DIRTY_GROUP_FRAMES frames: not 0 if one of them may be dirty. */
+export let FRAME_DIRTY_GROUPS = 0;
 export let FRAME_BUCKETS = 0;
 export let BUCKET_MASK = 0;
 export let PAGES_AT = 0;
@@ -149,6 +153,7 @@ function layRegions(frames: number, groupsMax: number, skewWords: number): numbe
   FRAME_NEXT = take(frames);
   FRAME_DIRTY = take(frames);
   FRAME_USED = take(frames);
+  FRAME_DIRTY_GROUPS = take(Math.ceil(frames / DIRTY_GROUP_FRAMES));
   BUCKET_MASK = powerOfTwoFrom(frames * 2) - 1;
   FRAME_BUCKETS = take(BUCKET_MASK + 1);
   PAGES_AT = take(frames * BLOCK_WORDS);

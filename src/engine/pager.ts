@@ -22,11 +22,13 @@ import { pageBlock, pageChecksum, pageGeneration, pageMagic, setPageBlock, setPa
 import { crc32 } from '../linux/libc.js';
 import {
   BUCKET_MASK,
+  DIRTY_GROUP_FRAMES,
   DIRTY_PAGES,
   FRAME_BLOCK,
   FRAME_BUCKETS,
   FRAME_COUNT,
   FRAME_DIRTY,
+  FRAME_DIRTY_GROUPS,
   FRAME_HAND,
   FRAME_LIMIT,
   FRAME_NEXT,
@@ -261,7 +263,10 @@ export function dropPage(block: BlockNumber): void {
 }
 
 export function markDirty(page: number): void {
-  if (Atomics.exchange(I, FRAME_DIRTY + frameOf(page), 1) === 0) Atomics.add(I, DIRTY_PAGES, 1);
+  const frame = frameOf(page);
+  if (Atomics.exchange(I, FRAME_DIRTY + frame, 1) !== 0) return;
+  Atomics.store(I, groupOf(frame), 1); // after the mark, so that a checkpoint that clears it finds the mark
+  Atomics.add(I, DIRTY_PAGES, 1);
 }
 
 /** The page was freed in the generation that made it: no checkpoint will ever need it. */
@@ -289,16 +294,27 @@ export function writeDirtyPages(last: number): number {
   return written;
 }
 
+function groupOf(frame: number): number {
+  return FRAME_DIRTY_GROUPS + Math.floor(frame / DIRTY_GROUP_FRAMES);
+}
+
 /** Block numbers of the dirty pages in question, ascending. */
 function dirtyBlocks(last: number): Float64Array {
-  const blocks = new Float64Array(FRAME_COUNT);
-  let count = 0;
-  for (let frame = 0; frame < FRAME_COUNT; frame++) {
-    if (!isDirty(frame)) continue;
-    const block = W[FRAME_BLOCK + frame]!;
-    if (block !== 0 && pageGeneration(pageOf(frame)) <= last) blocks[count++] = block;
+  const blocks: BlockNumber[] = [];
+  for (let frame = 0; frame < FRAME_COUNT; frame += DIRTY_GROUP_FRAMES) {
+    if (Atomics.exchange(I, groupOf(frame), 0) !== 0) addDirtyOfGroup(frame, last, blocks);
   }
-  return blocks.subarray(0, count).sort();
+  return Float64Array.from(blocks).sort();
+}
+
+/** The group stays marked while a frame is dirty: the next checkpoint looks again. */
+function addDirtyOfGroup(first: number, last: number, blocks: BlockNumber[]): void {
+  for (let frame = first; frame < Math.min(first + DIRTY_GROUP_FRAMES, FRAME_COUNT); frame++) {
+    if (!isDirty(frame)) continue;
+    Atomics.store(I, groupOf(first), 1);
+    const block = W[FRAME_BLOCK + frame]!;
+    if (block !== 0 && pageGeneration(pageOf(frame)) <= last) blocks.push(block);
+  }
 }
 
 /** Whether a frame is dirty. An evictor takes the mark away before it writes, so a claimed frame is waited for. */
