@@ -7,6 +7,8 @@ import { createHash } from 'node:crypto';
 import { NAME_BYTES_MAX } from '../../layout/constants.js';
 
 const PREFIX = 'ctr~';
+/** Begins the names of layers that diffs are being applied to. No key leads to such a name, as `+` would be encoded. */
+export const STAGING_NAME = 'ctr+staging~';
 const KEPT = /[A-Za-z0-9._-]/;
 const DIGEST_DIGITS = 32;
 

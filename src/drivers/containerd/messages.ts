@@ -87,3 +87,81 @@ export const UsageResponse = message('UsageResponse', { size: field(1, 'int64'),
 export type UsageResponse = Of<typeof UsageResponse>;
 
 export const CleanupRequest = message('CleanupRequest', { snapshotter: field(1, 'string') });
+
+// Diffs
+
+export const TAR = 'application/vnd.oci.image.layer.v1.tar';
+export const TAR_GZIP = 'application/vnd.oci.image.layer.v1.tar+gzip';
+export const TAR_ZSTD = 'application/vnd.oci.image.layer.v1.tar+zstd';
+
+export const ApplyRequest = message('ApplyRequest', {
+  diff: field(1, Descriptor),
+  mounts: repeated(2, Mount),
+  payloads: map(3, Any),
+  syncFs: field(4, 'bool'),
+});
+export type ApplyRequest = Of<typeof ApplyRequest>;
+
+export const ApplyResponse = message('ApplyResponse', { applied: field(1, Descriptor) });
+
+export const DiffRequest = message('DiffRequest', {
+  left: repeated(1, Mount),
+  right: repeated(2, Mount),
+  mediaType: field(3, 'string'),
+  ref: field(4, 'string'),
+  labels: map(5, 'string'),
+  sourceDateEpoch: field(6, Timestamp),
+});
+export type DiffRequest = Of<typeof DiffRequest>;
+
+export const DiffResponse = message('DiffResponse', { diff: field(3, Descriptor) });
+
+// Contents
+
+export const ContentInfo = message('ContentInfo', {
+  digest: field(1, 'string'),
+  size: field(2, 'int64'),
+  createdAt: field(3, Timestamp),
+  updatedAt: field(4, Timestamp),
+  labels: map(5, 'string'),
+});
+
+export const ContentInfoRequest = message('ContentInfoRequest', { digest: field(1, 'string') });
+export const ContentInfoResponse = message('ContentInfoResponse', { info: field(1, ContentInfo) });
+export const ContentUpdateRequest = message('ContentUpdateRequest', { info: field(1, ContentInfo), updateMask: field(2, FieldMask) });
+
+export const ReadRequest = message('ReadRequest', { digest: field(1, 'string'), offset: field(2, 'int64'), size: field(3, 'int64') });
+export const ReadResponse = message('ReadResponse', { offset: field(1, 'int64'), data: field(2, 'bytes') });
+
+export type ReadResponse = Of<typeof ReadResponse>;
+
+export const WRITE_STAT = 0;
+export const WRITE_DATA = 1;
+export const WRITE_COMMIT = 2;
+
+export const WriteRequest = message('WriteRequest', {
+  action: field(1, 'int32'),
+  ref: field(2, 'string'),
+  total: field(3, 'int64'),
+  expected: field(4, 'string'),
+  offset: field(5, 'int64'),
+  data: field(6, 'bytes'),
+  labels: map(7, 'string'),
+});
+export type WriteRequest = Of<typeof WriteRequest>;
+
+export const WriteResponse = message('WriteResponse', {
+  action: field(1, 'int32'),
+  startedAt: field(2, Timestamp),
+  updatedAt: field(3, Timestamp),
+  offset: field(4, 'int64'),
+  total: field(5, 'int64'),
+  digest: field(6, 'string'),
+});
+export type WriteResponse = Of<typeof WriteResponse>;
+
+export const AbortRequest = message('AbortRequest', { ref: field(1, 'string') });
+
+// Leases
+
+export const LeaseRequest = message('LeaseRequest', { id: field(1, 'string'), labels: map(3, 'string') });

@@ -28,17 +28,28 @@ import { createHash } from 'node:crypto';
 import { join } from 'node:path';
 import { nowHi, nowLo, nowNsec, readClock } from '../../engine/clock.js';
 import { LcfsError } from '../../engine/errors.js';
-import { createLayer, findLayer, layerInfo, removeLayer, updateLayer, type LayerInfo } from '../../engine/layers.js';
+import {
+  createLayer,
+  findLayer,
+  holdLayer,
+  layerInfo,
+  releaseLayer,
+  removeLayer,
+  replaceLayer,
+  updateLayer,
+  type LayerInfo,
+} from '../../engine/layers.js';
 import type { LayerIndex } from '../../layout/constants.js';
-import { exists, invalid, notFound, refused } from './failure.js';
+import { exists, invalid, notFound, refused, unimplemented } from './failure.js';
 import { parseFilters } from './filter.js';
-import { layerNameOf } from './layer-names.js';
+import { STAGING_NAME, layerNameOf } from './layer-names.js';
 import type { CommitRequest, Info, Mount, PrepareRequest, Timestamp, UsageResponse } from './messages.js';
 import {
   CHAIN_ID,
   DIFF_ID,
   KEPT,
   ROLE,
+  STAGING,
   TARGET_LABEL,
   checkKey,
   checkLabels,
@@ -60,6 +71,13 @@ export interface SnapshotterContext {
   checkpoint: () => Promise<void>;
   /** Tells the kernel that a layer's name means something else now. */
   announce: (name: string) => void;
+}
+
+/** A layer that a diff is being applied to, and the snapshot that it is for. */
+export interface Staging {
+  readonly layer: LayerIndex;
+  readonly name: string;
+  readonly entry: Entry;
 }
 
 /** Layers that would get a name which is taken get a number behind it; more than this, and something is wrong. */
@@ -259,6 +277,41 @@ export class Snapshotter {
     } catch (error) {
       if (!(error instanceof LcfsError && error.code === 'busy')) throw error;
     }
+  }
+
+  // Applying diffs
+
+  /** Makes an empty clone beside an active snapshot's layer, for a diff. Throws CallFailure if it is no such layer. */
+  stage(layer: LayerIndex): Staging {
+    const entry = this.#index.on(layer).find(({ kind }) => kind === 'active');
+    if (entry === undefined) throw unimplemented(`layer ${layer} is no active snapshot`);
+    const name = `${STAGING_NAME}${layer}`;
+    if (findLayer(name) >= 0) throw refused(`a diff is being applied to snapshot "${entry.key}" already`);
+    const staging = createLayer(name, { parent: this.#layerOf(entry).parent, properties: { [ROLE]: STAGING } });
+    holdLayer(name);
+    this.#index.roles.set(staging, STAGING);
+    return { layer: staging, name, entry };
+  }
+
+  /** Puts the layer with the diff in the place of the snapshot's, unless that has changed since. */
+  adopt({ layer, name, entry }: Staging, diffId: string): void {
+    const { layer: replaced, ...snapshot } = this.#entry(entry.key);
+    if (snapshot.kind !== 'active' || replaced !== entry.layer)
+      throw refused(`snapshot "${entry.key}" is not what the diff was for any more`);
+    const finalName = this.#layerAt(replaced).name;
+    releaseLayer(name);
+    replaceLayer(replaced, layer, { [ROLE]: null, [DIFF_ID]: diffId, ...stored(snapshot) });
+    this.#index.forget(replaced);
+    this.#index.roles.delete(layer);
+    this.#enter(snapshot, layer);
+    for (const changed of [name, finalName]) this.#context.announce(changed);
+  }
+
+  /** Removes the layer of a diff that failed. */
+  discard({ layer, name }: Staging): void {
+    if (this.#index.roles.get(layer) !== STAGING) return;
+    if (findLayer(name) >= 0) releaseLayer(name);
+    this.#tryRemove(layer);
   }
 
   // Entries and their layers

@@ -6,6 +6,7 @@
  * half-changed: the process has to end.
  */
 import { fdatasync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { checkpoint } from '../../engine/checkpoint.js';
@@ -13,7 +14,12 @@ import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { close, fcntl } from '../../linux/libc.js';
+import { syncFileSystem } from '../../linux/syncfs.js';
 import type { DriverMessage } from '../thread.js';
+import { DiffPool } from './diff-pool.js';
+import { addDiffs } from './diff-service.js';
+import type { DiffTask, Result } from './diff-work.js';
+import { Differ } from './differ.js';
 import { Service, type Log } from './rpc.js';
 import { serve, type RunningServer } from './server.js';
 import { addSnapshots } from './snapshots-service.js';
@@ -35,6 +41,8 @@ export interface ContainerdWorkerData {
 const F_DUPFD_CLOEXEC = 1030;
 /** What calls that are under way get to end in when the thread is stopped. */
 const GRACE_MS = 5000;
+/** Diffs at the same time; more of them would not be faster. */
+const DIFF_THREADS_MAX = 4;
 
 const data = workerData as ContainerdWorkerData;
 /** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
@@ -43,6 +51,12 @@ const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
 const post = (message: DriverMessage): void => parentPort!.postMessage(message);
 const log: Log = (level, message) => post({ kind: 'log', level, message });
 const flush = promisify(fdatasync);
+const pool = new DiffPool(data.handle, Math.min(DIFF_THREADS_MAX, availableParallelism()));
+
+const run = (task: DiffTask, signal: AbortSignal): Promise<Result> => pool.run(task, signal);
+const syncMount = (): Promise<void> => syncFileSystem(data.mountpoint);
+/** What fails here fails again, and is reported, when it is waited for. */
+const startFlush = (): void => void flush(data.handle.fd).catch(() => {});
 
 /** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
 async function makeDurable(): Promise<void> {
@@ -52,10 +66,11 @@ async function makeDurable(): Promise<void> {
 
 async function start(): Promise<void> {
   attachVolume(data.handle);
-  const { mountpoint } = data;
+  const { mountpoint, address } = data;
   const snapshotter = new Snapshotter({ mountpoint, checkpoint: makeDurable, announce: (name) => announceLayer(device, name) });
   const service = new Service(log);
   addSnapshots(service, snapshotter);
+  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, syncMount, startFlush, checkpoint: makeDurable }));
   try {
     const server = await serve(service, data.socket);
     parentPort!.once('message', () => void stop(server));
@@ -69,6 +84,7 @@ async function start(): Promise<void> {
 
 async function stop(server: RunningServer): Promise<void> {
   await server.stop(GRACE_MS);
+  await pool.close();
   end();
 }
 
