@@ -8,18 +8,7 @@ import { containerdConfig, withImport } from '../../src/cli/setup/containerd-con
 import { platform } from '../../src/cli/setup/machine.js';
 import { formatVersion, parseVersion, type Version } from '../../src/cli/setup/version.js';
 import { unmountBelow } from './mounts.js';
-import {
-  logTail,
-  processesUsing,
-  run,
-  type RunOptions,
-  type RunResult,
-  type Server,
-  socketAnswers,
-  startServer,
-  tryRun,
-  waitReady,
-} from './run.js';
+import { logTail, processesUsing, run, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
 import { HOST, type Place } from './suites.js';
 
 export interface ContainerdOptions {
@@ -96,24 +85,30 @@ export class PrivateContainerd {
 
   /** How a person would call `ctr` for this containerd. */
   command(...args: string[]): string[] {
-    const [command, words] = this.#place.command('ctr', ['--address', this.address, '--namespace', NAMESPACE, ...args]);
+    const [command, words] = this.#place.command('ctr', ['--address', this.address, ...args]);
     return [command, ...words];
   }
 
-  /** Runs `ctr …`; throws if it fails. */
+  /** Runs `ctr …` in a namespace of containerd; throws if it fails. */
   ctr(...args: string[]): Promise<string> {
-    return this.ctrWith({}, ...args);
+    return this.ctrIn(NAMESPACE, ...args);
   }
 
-  async ctrWith(options: RunOptions, ...args: string[]): Promise<string> {
-    const [program, ...rest] = this.command(...args);
-    return (await run(program!, rest, options)).trimEnd();
+  async ctrIn(namespace: string, ...args: string[]): Promise<string> {
+    const [program, ...rest] = this.command('--namespace', namespace, ...args);
+    return (await run(program!, rest)).trimEnd();
   }
 
   /** Runs `ctr …` and returns its exit status and output. */
   try(...args: string[]): Promise<RunResult> {
-    const [program, ...rest] = this.command(...args);
+    const [program, ...rest] = this.command('--namespace', NAMESPACE, ...args);
     return tryRun(program!, rest);
+  }
+
+  /** Lets the garbage collector run, and waits for it: a lease whose removal is synchronous does that. */
+  async collectGarbage(): Promise<void> {
+    await this.ctr('leases', 'create', '--id', 'garbage');
+    await this.ctr('leases', 'rm', '--sync', 'garbage');
   }
 
   log(): string {
@@ -140,7 +135,7 @@ export class PrivateContainerd {
   /** Ends everything this containerd started, whatever state it is in, and takes away its mounts. */
   async end(): Promise<void> {
     await this.stop();
-    for (const pid of processesUsing(this.#options.directory)) endProcess(pid); // shims
+    for (const pid of processesUsing(this.#options.directory).filter(isShim)) endProcess(pid);
     for (const pid of processesInCgroup(this.cgroup)) endProcess(pid); // what the shims left
     await unmountBelow(this.#options.directory);
   }
@@ -151,15 +146,22 @@ export class PrivateContainerd {
   }
 }
 
-/** Processes in the cgroups of that name, in either version of cgroups. */
-function processesInCgroup(name: string): number[] {
-  const pids = readdirSync('/proc').filter((entry) => /^\d+$/.test(entry));
-  return pids.filter((pid) => cgroups(pid).includes(`/${name}/`)).map(Number);
+/** Others may name this containerd's socket too. */
+function isShim(pid: number): boolean {
+  return processFile(pid, 'cmdline').split('\0')[0]!.includes('containerd-shim');
 }
 
-function cgroups(pid: string): string {
+/** Processes in the cgroups of that name, in either version of cgroups. */
+function processesInCgroup(name: string): number[] {
+  const pids = readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map(Number);
+  return pids.filter((pid) => processFile(pid, 'cgroup').includes(`/${name}/`));
+}
+
+function processFile(pid: number, name: string): string {
   try {
-    return readFileSync(`/proc/${pid}/cgroup`, 'utf8');
+    return readFileSync(`/proc/${pid}/${name}`, 'utf8');
   } catch {
     return ''; // it ended meanwhile
   }

@@ -111,13 +111,25 @@ async function compress(from: string, to: string, compression: Compression): Pro
 }
 
 function addJson(folder: string, mediaType: string, value: object): Descriptor {
-  const text = JSON.stringify(value);
-  const descriptor = { mediaType, digest: `sha256:${createHash('sha256').update(text).digest('hex')}`, size: Buffer.byteLength(text) };
-  writeFileSync(blobFile(folder, descriptor), text);
+  return addBlob(folder, mediaType, Buffer.from(JSON.stringify(value)));
+}
+
+function addBlob(folder: string, mediaType: string, content: Buffer): Descriptor {
+  const descriptor = { mediaType, digest: `sha256:${createHash('sha256').update(content).digest('hex')}`, size: content.length };
+  writeFileSync(blobFile(folder, descriptor), content);
   return descriptor;
 }
 
-export function blobFile(folder: string, { digest }: Descriptor): string {
+/** The image with another blob for one of its layers; what its configuration says of the layer stays. */
+export function replaceLayer(image: Image, index: number, change: (blob: Buffer) => Buffer): Image {
+  const { folder, manifest } = image;
+  const layers = [...manifest.layers];
+  layers[index] = addBlob(folder, layers[index]!.mediaType, change(readFileSync(blobFile(folder, layers[index]!))));
+  const changed = { ...manifest, layers };
+  return { ...image, manifest: changed, descriptor: addJson(folder, MANIFEST_TYPE, changed) };
+}
+
+export function blobFile(folder: string, { digest }: { digest: string }): string {
   return join(folder, 'blobs', digest.replace(':', '/'));
 }
 

@@ -118,7 +118,7 @@ export class Suite implements Place {
   }
 
   command(program: string, args: readonly string[]): [string, string[]] {
-    return ['nsenter', [`--target=${this.#holder.pid}`, '--mount', '--wd=/', 'env', `PATH=${PATH}`, program, ...args]];
+    return ['nsenter', [`--target=${this.#holder.pid}`, '--mount', '--wdns=/', 'env', `PATH=${PATH}`, program, ...args]];
   }
 
   /** Gives up the namespace. Its mounts stay until the processes that were started in it have ended. */

@@ -1,0 +1,266 @@
+/**
+ * What must hold for every containerd that uses LCFS: a function over the suite it comes from, run by one test file each.
+ * The cases build on each other in order.
+ */
+import assert from 'node:assert/strict';
+import { rmSync } from 'node:fs';
+import { after, before, describe, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { takesDiffers } from '../../src/cli/setup/containerd-config.js';
+import { isAtLeast, type Version } from '../../src/cli/setup/version.js';
+import { unmountBelow } from '../../scripts/lib/mounts.js';
+import type { SuiteName } from '../../scripts/lib/suites.js';
+import { chainIds } from '../../scripts/lib/oci.js';
+import { brokenImages, largeImage } from './containerd-images.js';
+import { Stack } from './containerd-harness.js';
+import { assertSame } from './harness.js';
+import { listTar } from './tar-list.js';
+
+const WRITE = 'echo one > /one; mkdir /two; echo x > /etc/passwd; rm -r /deep; chmod 700 /var; ln /one /two/three';
+/** Less than the smallest layer that the tests unpack. */
+const BLOCKS_SLACK = 32;
+const SETUP_MS = 900_000;
+const CASE_MS = 300_000;
+
+/** @param expected says whether a version is one that the tests are meant for */
+export function containerdTests(suite: SuiteName | undefined, expected: (version: Version) => boolean): void {
+  describe(`containerd of ${suite ?? 'this machine'}`, () => {
+    const stack = new Stack();
+    let odd = '';
+    let plain = '';
+    let usedAtStart = 0;
+    before(
+      async () => {
+        await stack.start(suite);
+        odd = stack.registry.add('odd', stack.images.odd);
+        plain = stack.registry.add('plain', stack.images.plain);
+        usedAtStart = await stack.usedBlocks();
+      },
+      { timeout: SETUP_MS },
+    );
+    after(() => stack.stop());
+
+    const differ = (): boolean => takesDiffers(stack.containerd.version);
+    const layersFetched = (): string[] => {
+      const layers = new Set(stack.images.odd.manifest.layers.map(({ digest }) => digest));
+      return stack.registry.fetched.filter((digest) => layers.has(digest));
+    };
+    /** Runs one case; when it fails, the ends of the logs are printed. */
+    const check = (name: string, work: () => Promise<void>): void =>
+      void test(name, { timeout: CASE_MS }, async () => {
+        try {
+          await work();
+        } catch (error) {
+          console.error(stack.logs());
+          throw error;
+        }
+      });
+
+    check('is a version that this is meant for', async () => {
+      assert.ok(expected(stack.containerd.version), stack.containerd.versionText);
+      const plugins = await stack.ctr('plugins', 'ls');
+      assert.match(plugins, /io\.containerd\.snapshotter\.v1\s+lcfs\s.*ok/);
+      if (differ()) assert.match(plugins, /io\.containerd\.differ\.v1\s+lcfs-diff\s.*ok/);
+    });
+
+    check('an image pulled from a registry has the files that it has on overlayfs, layer by layer', async () => {
+      await stack.pull(odd);
+      const committed = [...(await stack.snapshots())].filter(([, kind]) => kind === 'Committed').map(([key]) => key);
+      assert.deepEqual(committed.toSorted(), chainIds(stack.images.odd.diffIds).toSorted());
+      await stack.pull(odd, 'overlayfs');
+      await stack.assertSameFiles(stack.images.odd, 'overlayfs');
+    });
+
+    check('layers went through the differ where containerd takes one', async () => {
+      const through = (await stack.layers()).map(({ properties }) => properties['diff-id']).filter((id) => id !== undefined);
+      assert.deepEqual(through.toSorted(), differ() ? stack.images.odd.diffIds.toSorted() : []);
+    });
+
+    check('containers write for themselves', async () => {
+      assert.match(await stack.runContainer(odd, 'c1', `${WRITE}; cat /one; grep ' / ' /proc/self/mounts`), /^one\n\S+ \/ fuse/);
+      assert.equal(
+        await stack.runContainer(odd, 'c2', 'ls -d /one /deep /two 2>&1; stat -c %a /var', '--rm').catch(String),
+        await listing(),
+      );
+      assert.equal((await stack.snapshots()).get('c1'), 'Active');
+      assert.equal((await stack.snapshots()).has('c2'), false, 'went with its container');
+    });
+    const listing = async (): Promise<string> => {
+      // What the image itself has, by way of the other snapshotter.
+      const options = ['--cgroup', `/${stack.containerd.cgroup}/o1`, '--snapshotter', 'overlayfs', '--rm'];
+      return stack.ctr('run', ...options, odd, 'o1', 'sh', '-c', 'ls -d /one /deep /two 2>&1; stat -c %a /var').catch(String);
+    };
+
+    check('the diff of a container is what it is on overlayfs', async () => {
+      const options = ['--cgroup', `/${stack.containerd.cgroup}/c1`, '--snapshotter', 'overlayfs'];
+      await stack.ctr('run', ...options, odd, 'o2', 'sh', '-c', WRITE);
+      const diff = async (snapshotter: string, key: string): Promise<Map<string, string>> => {
+        const file = stack.path(`${snapshotter}.tar`);
+        const command = stack.containerd.command('--namespace', 'test', 'snapshots', '--snapshotter', snapshotter, 'diff', key);
+        await stack.hostShell(`${command.join(' ')} > ${file}.gz && gzip -dc ${file}.gz > ${file}`);
+        return listTar(file);
+      };
+      assertSame(await diff('lcfs', 'c1'), await diff('overlayfs', 'o2'), ['lcfs', 'overlayfs']);
+      await stack.ctr('containers', 'rm', 'o2');
+    });
+
+    check('a container can be committed, and others are made of that', async () => {
+      await stack.ctr('snapshots', '--snapshotter', 'lcfs', 'commit', 'mine', 'c1');
+      const files = await stack.files('mine', 'lcfs');
+      assert.ok(files.has('one') && files.has('two/three') && !files.has('deep/er/second-name'));
+      await stack.ctr('snapshots', '--snapshotter', 'lcfs', 'prepare', 'on-mine', 'mine');
+      assert.equal((await stack.snapshots()).get('mine'), 'Committed');
+      const again = await stack.containerd.try('snapshots', '--snapshotter', 'lcfs', 'commit', 'mine2', 'mine');
+      assert.notEqual(again.status, 0, 'what is committed cannot be committed');
+      await stack.ctr('snapshots', '--snapshotter', 'lcfs', 'rm', 'on-mine');
+      await stack.ctr('snapshots', '--snapshotter', 'lcfs', 'rm', 'mine');
+      await stack.ctr('containers', 'rm', 'c1');
+    });
+
+    check('another namespace shares the layers that are there', async () => {
+      await stack.containerd.collectGarbage();
+      const before = await stack.layers();
+      stack.registry.fetched = [];
+      await stack.pullSharing(odd, 'other');
+      const sameLayers = (await stack.layers()).map(({ name }) => name);
+      assert.deepEqual(sameLayers.toSorted(), before.map(({ name }) => name).toSorted());
+      assert.deepEqual(layersFetched(), []);
+      assert.deepEqual([...(await stack.snapshots('lcfs', 'other')).keys()].toSorted(), chainIds(stack.images.odd.diffIds).toSorted());
+      const options = ['--cgroup', `/${stack.containerd.cgroup}/n1`, '--snapshotter', 'lcfs', '--rm'];
+      assert.equal(await stack.containerd.ctrIn('other', 'run', ...options, odd, 'n1', 'sh', '-c', 'cat /etc/new'), 'new');
+    });
+
+    check('what one namespace removes stays for the other; the last one gives the space back', async () => {
+      await stack.ctr('images', 'rm', '--sync', odd);
+      assert.equal((await stack.snapshots()).size, 0);
+      assert.equal((await stack.layers()).length, stack.images.odd.diffIds.length);
+      await stack.containerd.ctrIn('other', 'images', 'rm', '--sync', odd);
+      await stack.containerd.collectGarbage();
+      assert.deepEqual(await stack.layers(), []);
+      await assertSpaceBack(stack, usedAtStart);
+    });
+
+    check('a container goes on while containerd is restarted, and while it has crashed', async () => {
+      await stack.pull(plain);
+      await stack.runContainer(plain, 'long', 'echo before > /file; sleep 1000', '--detach');
+      await stack.containerd.stop();
+      await stack.containerd.start();
+      assert.match(await stack.ctr('tasks', 'ls'), /long\s+\d+\s+RUNNING/);
+      await stack.containerd.kill();
+      await stack.containerd.start();
+      const exec = ['tasks', 'exec', '--exec-id', 'e1', 'long'];
+      assert.equal(await stack.ctr(...exec, 'sh', '-c', 'echo after >> /file; cat /file'), 'before\nafter');
+      await stack.ctr('tasks', 'kill', '--signal', 'SIGKILL', 'long');
+      await until(async () => /STOPPED/.test(await stack.ctr('tasks', 'ls')));
+      await stack.ctr('tasks', 'rm', 'long');
+    });
+
+    check('LCFS restarts beside a containerd that runs, and loses nothing', async () => {
+      const before = [...(await stack.snapshots())];
+      await stack.lcfs.stop();
+      await stack.lcfs.start();
+      await until(async () => (await stack.containerd.try('snapshots', '--snapshotter', 'lcfs', 'ls')).status === 0);
+      assert.deepEqual([...(await stack.snapshots())], before);
+      assert.ok((await stack.activeFiles('long', 'lcfs')).has('file'));
+      await stack.ctr('containers', 'rm', 'long');
+      assert.equal(await stack.runContainer(plain, 'c3', 'echo hello', '--rm'), 'hello');
+    });
+
+    check('layers outlive the database of containerd: nothing is downloaded or unpacked again', async () => {
+      await stack.pull(odd);
+      await stack.containerd.stop();
+      await unmountBelow(stack.path('c/root'));
+      rmSync(stack.path('c/root'), { recursive: true });
+      await stack.containerd.start();
+      const before = (await stack.layers()).map(({ name, created }) => `${name} ${created}`);
+      stack.registry.fetched = [];
+      // The transfer service of containerd 2 asks for layers before it downloads them; ctr before that does not.
+      if (isAtLeast(stack.containerd.version, 2)) await stack.pull(odd);
+      else await stack.pullSharing(odd);
+      assert.deepEqual(
+        (await stack.layers()).map(({ name, created }) => `${name} ${created}`),
+        before,
+      );
+      assert.deepEqual(layersFetched(), []);
+      assert.equal(await stack.runContainer(odd, 'c4', 'cat /etc/new', '--rm'), 'new');
+      await stack.ctr('images', 'rm', '--sync', odd);
+      await stack.containerd.collectGarbage();
+    });
+
+    check('broken layers are refused and leave nothing', async () => {
+      const used = await stack.usedBlocks();
+      const known = (await stack.layers()).length;
+      for (const [name, image] of await brokenImages(stack.path('i'), stack.images.plain)) {
+        const reference = stack.registry.add(`broken-${name}`, image);
+        const pulled = await stack.containerd.try('images', 'pull', '--plain-http', '--snapshotter', 'lcfs', reference);
+        assert.notEqual(pulled.status, 0, `${name}: ${pulled.stdout}`);
+        assert.ok(![...(await stack.snapshots()).keys()].some((key) => key.startsWith('extract')), `${name} left a snapshot`);
+        await forget(stack, reference);
+        assert.equal((await stack.layers()).length, known, `${name} left a layer`);
+      }
+      await assertSpaceBack(stack, used);
+    });
+
+    check('a containerd that dies while it downloads leaves nothing half-made', async () => {
+      const used = await stack.usedBlocks();
+      const reached = stack.registry.stall(stack.images.odd.manifest.layers[1]!.digest);
+      const pulling = stack.containerd.try('images', 'pull', '--plain-http', '--snapshotter', 'lcfs', odd);
+      await reached;
+      await stack.containerd.kill();
+      assert.notEqual((await pulling).status, 0);
+      await stack.containerd.start();
+      await recover(stack, used);
+    });
+
+    check('a containerd that dies while a layer is unpacked leaves nothing half-made', async () => {
+      const used = await stack.usedBlocks();
+      const known = (await stack.layers()).length;
+      const large = await largeImage(stack.path('i'));
+      const reference = stack.registry.add('large', large);
+      const pulling = stack.containerd.try('images', 'pull', '--plain-http', '--snapshotter', 'lcfs', reference);
+      await until(async () => (await stack.layers()).length > known);
+      await stack.containerd.kill();
+      assert.notEqual((await pulling).status, 0);
+      await stack.containerd.start();
+      await recover(stack, used);
+      await stack.pull(reference);
+      await stack.ctr('images', 'rm', '--sync', reference);
+    });
+
+    check('in the end the volume holds what it held at first, and is sound', async () => {
+      const left = (await stack.ctr('images', 'ls', '-q')).split('\n').filter((reference) => reference !== '');
+      for (const reference of left) await stack.ctr('images', 'rm', '--sync', reference);
+      await stack.containerd.collectGarbage();
+      assert.deepEqual(await stack.layers(), []);
+      await assertSpaceBack(stack, usedAtStart);
+      await stack.stopAndCheck();
+    });
+  });
+}
+
+/** What a client that died has pinned with its lease goes when the lease does; it would expire by itself after a day. */
+async function recover(stack: Stack, used: number): Promise<void> {
+  const leases = await stack.ctr('leases', 'ls', '-q');
+  for (const lease of leases.split('\n')) if (lease !== '') await stack.ctr('leases', 'rm', lease);
+  await stack.containerd.collectGarbage();
+  assert.ok(![...(await stack.snapshots()).keys()].some((key) => key.startsWith('extract')), 'a half-made snapshot is visible');
+  await assertSpaceBack(stack, used);
+}
+
+/** The volume's own records may take a block more or less than before. */
+async function assertSpaceBack(stack: Stack, before: number): Promise<void> {
+  const used = await stack.usedBlocks();
+  assert.ok(used <= before + BLOCKS_SLACK, `${used - before} blocks more are in use than before`);
+}
+
+/** Removes an image of which containerd may have a record, and lets the garbage go. */
+async function forget(stack: Stack, reference: string): Promise<void> {
+  await stack.containerd.try('images', 'rm', '--sync', reference);
+  await stack.containerd.collectGarbage();
+}
+
+async function until(done: () => Promise<boolean>): Promise<void> {
+  for (const deadline = Date.now() + 60_000; !(await done()); await delay(20)) {
+    assert.ok(Date.now() < deadline, 'it did not happen in a minute');
+  }
+}
