@@ -19,6 +19,8 @@ export interface StoreDockerOptions {
   place: Place;
   /** Snapshotter that images are unpacked with; LCFS, set up as `lcfs setup docker` does it, unless told. */
   snapshotter?: string;
+  /** Namespace of containerd; two engines on one containerd need two. */
+  namespace?: string;
 }
 
 export class StoreDocker {
@@ -60,12 +62,13 @@ export class StoreDocker {
   }
 
   #arguments(): string[] {
-    const { directory, containerd } = this.#options;
+    const { directory, containerd, namespace = 'moby' } = this.#options;
     const files = ['--config-file', this.#path('daemon.json'), '--pidfile', this.#path('docker.pid')];
     const folders = ['--data-root', join(directory, 'data'), '--exec-root', join(directory, 'exec')];
     const network = ['--bridge=none', '--iptables=false', '--ip6tables=false', '--ip-forward=false', '--userland-proxy=false'];
     const reach = ['-H', this.host, '-G', 'root', '--containerd', containerd.address, '--cgroup-parent', `/${containerd.cgroup}`];
-    return [...files, ...folders, ...network, ...reach];
+    const names = ['--containerd-namespace', namespace, '--containerd-plugins-namespace', `${namespace}-plugins`];
+    return [...files, ...folders, ...network, ...reach, ...names];
   }
 
   #path(name: string): string {
