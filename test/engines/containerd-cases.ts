@@ -3,10 +3,10 @@
  * The cases build on each other in order.
  */
 import assert from 'node:assert/strict';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { takesDiffers } from '../../src/cli/setup/containerd-config.js';
+import { containerdConfig, takesDiffers, withImport } from '../../src/cli/setup/containerd-config.js';
 import { isAtLeast, type Version } from '../../src/cli/setup/version.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import type { SuiteName } from '../../scripts/lib/suites.js';
@@ -61,6 +61,22 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       const plugins = await stack.ctr('plugins', 'ls');
       assert.match(plugins, /io\.containerd\.snapshotter\.v1\s+lcfs\s.*ok/);
       if (differ()) assert.match(plugins, /io\.containerd\.differ\.v1\s+lcfs-diff\s.*ok/);
+    });
+
+    check('reads what lcfs setup writes, beside a main file of each version', async () => {
+      const { version, address } = stack.containerd;
+      for (const configVersion of isAtLeast(version, 2) ? [1, 2, 3] : [1, 2]) {
+        const ours = stack.path(`ours-${configVersion}.toml`);
+        const main = stack.path(`main-${configVersion}.toml`);
+        const target = { version, configVersion, socket: stack.socket, mountpoint: stack.lcfs.mountpoint, platform: 'linux/amd64' };
+        // Without a version, as Docker's packages of containerd have it.
+        const text = configVersion === 1 ? 'disabled_plugins = ["cri"]\n' : `version = ${configVersion}\n`;
+        writeFileSync(ours, containerdConfig(target));
+        writeFileSync(main, withImport(`${text}[grpc]\n  address = "${address}"\n`, ours));
+        const dump = await stack.run('containerd', '--config', main, 'config', 'dump');
+        assert.match(dump, /\[proxy_plugins\.lcfs\]/);
+        if (differ()) assert.match(dump, /default = \[['"]lcfs-diff['"], ['"]walking['"]\]/);
+      }
     });
 
     check('an image pulled from a registry has the files that it has on overlayfs, layer by layer', async () => {

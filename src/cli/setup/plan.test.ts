@@ -57,6 +57,15 @@ test('the daemon serves what the engine asks', () => {
   assert.ok(unit(setupOf(undefined, '27.5.1')).includes('--size 20G --docker --detach'));
 });
 
+test('what was set up for one engine stays when the other one is set up', () => {
+  const unit = (): string => new Files(root).read('/etc/systemd/system/lcfs.service')!;
+  write(setupOf(undefined, '27.5.1'));
+  write(setupOf('1.7.24', undefined));
+  assert.ok(unit().includes('--size 20G --containerd /run/lcfs/containerd.sock --docker --detach'), unit());
+  write(setupOf(undefined, '27.5.1'));
+  assert.ok(unit().includes('--containerd /run/lcfs/containerd.sock --docker --detach'), unit());
+});
+
 test('a machine that had nothing has nothing afterwards', () => {
   for (const setup of [setupOf('2.1.9', '28.5.2'), setupOf(undefined, '27.5.1'), setupOf('1.6.20', undefined)]) {
     write(setup);

@@ -21,7 +21,7 @@ export interface Setup {
 
 /** Files and their new contents, in the order in which they are to be written. */
 export function planSetup(setup: Setup, files: Files): FileChange[] {
-  return [...planContainerd(setup, files), ...planDocker(setup, files), ...planUnits(setup)];
+  return [...planContainerd(setup, files), ...planDocker(setup, files), ...planUnits(setup, files)];
 }
 
 function planContainerd(setup: Setup, files: Files): FileChange[] {
@@ -44,14 +44,22 @@ function planDocker({ docker }: Setup, files: Files): FileChange[] {
   }
 }
 
-function planUnits(setup: Setup): FileChange[] {
-  const { containerd, docker, program, device, mountpoint, size, socket } = setup;
-  const serve = [...(containerd === undefined ? [] : ['--containerd', socket]), ...(servesGraphDriver(docker) ? ['--docker'] : [])];
+function planUnits(setup: Setup, files: Files): FileChange[] {
+  const { containerd, docker, program, device, mountpoint, size } = setup;
+  const serve = servedOptions(setup, files.read(UNIT_FILE) ?? '');
   const engines: [Engine, boolean][] = [];
   if (containerd !== undefined) engines.push(['containerd', false]);
   if (docker !== undefined) engines.push(['docker', needsPluginsVariable(docker)]);
   const dropIns = engines.map(([engine, variable]) => ({ path: dropInFile(engine), text: engineDropIn(variable) }));
   return [{ path: UNIT_FILE, text: lcfsUnit({ program, device, mountpoint, size, serve }) }, ...dropIns];
+}
+
+/** What one engine was set up for before stays when another one is. */
+function servedOptions({ containerd, docker, socket }: Setup, unit: string): string[] {
+  const earlier = / --containerd (\S+)/.exec(unit)?.[1];
+  const sockets = containerd === undefined ? earlier : socket;
+  const graphDriver = servesGraphDriver(docker) || unit.includes(' --docker ');
+  return [...(sockets === undefined ? [] : ['--containerd', sockets]), ...(graphDriver ? ['--docker'] : [])];
 }
 
 const servesGraphDriver = (docker: Version | undefined): boolean => docker !== undefined && !usesContainerd(docker);

@@ -21,6 +21,8 @@ test('lcfs is started before the engines and stopped by its own command', () => 
   assert.equal(line(text, 'Before'), 'Before=containerd.service docker.service');
   assert.equal(line(text, 'RequiresMountsFor'), 'RequiresMountsFor=/var/lib/lcfs');
   assert.equal(line(text, 'Type'), 'Type=forking');
+  assert.equal(line(text, 'ExecStartPre'), 'ExecStartPre=/bin/mkdir -p /var/lib/lcfs');
+  assert.equal(line(lcfsUnit({ ...service, device: '/dev/sdb' }), 'ExecStartPre'), undefined);
 });
 
 test('words that mean something to systemd are written so that they do not', () => {

@@ -29,7 +29,7 @@ Before=containerd.service docker.service
 
 [Service]
 Type=forking
-ExecStart=${start.map(word).join(' ')}
+${device.startsWith('/dev/') ? '' : `ExecStartPre=/bin/mkdir -p ${word(parentOf(device))}\n`}ExecStart=${start.map(word).join(' ')}
 ExecStop=${[...program, 'stop', mountpoint].map(word).join(' ')}
 LimitNOFILE=infinity
 LimitMEMLOCK=infinity

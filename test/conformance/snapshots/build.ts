@@ -1,7 +1,7 @@
 /** Builds our programs in Go, which use containerd's own packages, from the sources that the distribution packages. */
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import { CACHE, install, needCommands } from '../../../scripts/lib/packages.js';
 import { run } from '../../../scripts/lib/run.js';
 
@@ -13,22 +13,24 @@ const SUITE = join(GOPATH, 'src/github.com/containerd/containerd/snapshots/tests
 
 /** The program that runs containerd's conformance suite for snapshotters. */
 export function conformanceProgram(): Promise<string> {
-  return compiled(join(SOURCES, 'suite_test.go'), ['test', '-c']);
+  return compiled('snapshots', SOURCES, ['test', '-c']);
 }
 
 /** The program that pulls an image with containerd's client. */
 export function pullProgram(): Promise<string> {
-  return compiled(join(SOURCES, 'pull/main.go'), ['build']);
+  return compiled('pull', join(SOURCES, 'pull'), ['build']);
 }
 
-/** Path of a compiled program, made of all sources in the folder of `source`; it is kept in the cache folder. */
-async function compiled(source: string, command: readonly string[]): Promise<string> {
+/** Path of a compiled program, made of all sources in a folder; it is kept in the cache folder. */
+async function compiled(name: string, folder: string, command: readonly string[]): Promise<string> {
   if (!existsSync(SUITE)) await install(['golang-go', PACKAGE]);
   await needCommands('go');
   const version = await run('dpkg-query', ['--show', PACKAGE]);
-  const fingerprint = createHash('sha256').update(version).update(readFileSync(source)).digest('hex').slice(0, 16);
-  const program = join(CACHE, `${basename(source, '.go')}-${fingerprint}`);
-  if (!existsSync(program)) await compile(dirname(source), program, command);
+  const sources = readdirSync(folder).filter((file) => file.endsWith('.go'));
+  const hash = createHash('sha256').update(version);
+  for (const source of sources.toSorted()) hash.update(readFileSync(join(folder, source)));
+  const program = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`);
+  if (!existsSync(program)) await compile(folder, program, command);
   return program;
 }
 
