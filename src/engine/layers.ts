@@ -83,7 +83,7 @@ import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic, ringMaintenance } from './operation.js';
-import { blocksToErase, blocksToPut, checkProperty, propertiesOf, removeProperties, storeProperty } from './properties.js';
+import { blocksToErase, blocksToPut, blocksToStore, checkProperty, propertiesOf, removeProperties, storeProperty } from './properties.js';
 import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { admit, closeWindowsOf, dismiss, pendingBlocks } from './space.js';
 import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
@@ -174,12 +174,14 @@ function needBlocks(blocks: number): void {
 /**
  * Runs a change of the catalog, with the tree of the layer in `slot` (0: none) locked as well, so that operations on it
  * finish first. `prepare` may refuse by throwing; once it has returned, `change` must not fail: an error in it ends the
- * process.
+ * process. `frees` says that the change leads to blocks being freed, so that it may use what is kept for that on a full
+ * volume.
  */
-function changeCatalog<T, R>(slot: number, prepare: () => T, change: (prepared: T) => R): R {
+function changeCatalog<T, R>(slot: number, frees: boolean, prepare: () => T, change: (prepared: T) => R): R {
   for (let blocks = BLOCKS_PER_CHANGE; ;) {
     try {
-      return changeCatalogWith(blocks, slot, prepare, change);
+      admitCatalog(blocks, frees);
+      return changeAdmitted(blocks, slot, prepare, change);
     } catch (error) {
       if (!(error instanceof TooFewBlocks)) throw error;
       blocks = error.blocks;
@@ -187,8 +189,7 @@ function changeCatalog<T, R>(slot: number, prepare: () => T, change: (prepared: 
   }
 }
 
-function changeCatalogWith<T, R>(blocks: number, slot: number, prepare: () => T, change: (prepared: T) => R): R {
-  admitCatalog(blocks);
+function changeAdmitted<T, R>(blocks: number, slot: number, prepare: () => T, change: (prepared: T) => R): R {
   if (slot !== 0) lockExclusive(slotLockWord(slot));
   lockExclusive(CATALOG_LOCK);
   try {
@@ -216,10 +217,10 @@ function carryOut<T, R>(change: (prepared: T) => R, prepared: T): R {
 }
 
 /** Takes the checkpoint lock with room for a change of the catalog. */
-function admitCatalog(blocks: number): void {
+function admitCatalog(blocks: number, frees: boolean): void {
   for (let tries = 0; ; tries++) {
     lockShared(CHECKPOINT_LOCK);
-    if (admit(blocks, true)) return;
+    if (admit(blocks, frees)) return;
     unlockShared(CHECKPOINT_LOCK);
     if (tries === 2 || pendingBlocks() === 0)
       throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
@@ -356,11 +357,12 @@ export function createLayer(name: string, options: CreateOptions = {}): LayerInd
   return withParent(options.parent, (parentSlot, parent) =>
     changeCatalog(
       parentSlot,
+      false,
       () => {
         if (findName(bytes, 0, bytes.length) >= 0)
           throw new LcfsError('exists', `layer "${name}" exists already; choose another name or remove it`);
         if (parentSlot !== 0 && layerState(slotRecord(parentSlot)) === LAYER_REMOVING) throw noSuchLayer(options.parent!);
-        needBlocks(blocksToPutAll(properties));
+        needBlocks(properties.reduce((blocks, [key, value]) => blocks + blocksToPut(key, value), 0));
         return Math.ceil((options.quotaBytes ?? 0) / BLOCK_BYTES);
       },
       (quotaBlocks) => {
@@ -463,6 +465,7 @@ export function createGlobalLayer(): void {
 /** Runs a change of one layer with its tree locked exclusively and the catalog locked. */
 function changeLayer<T, R>(
   layer: string | LayerIndex,
+  frees: boolean,
   prepare: (record: number, index: LayerIndex, slot: number) => T,
   change: (prepared: T, record: number, index: LayerIndex, slot: number) => R,
 ): R {
@@ -473,6 +476,7 @@ function changeLayer<T, R>(
   try {
     return changeCatalog(
       slot,
+      frees,
       () => {
         if (layerState(record) === LAYER_REMOVING) throw noSuchLayer(String(layer));
         return prepare(record, index, slot);
@@ -494,6 +498,8 @@ export interface LayerUpdate {
   seal?: boolean;
   /** null removes a property. */
   properties?: Readonly<Record<string, string | null>>;
+  /** The change is a step of removing something: it may use what is kept for that on a full volume. */
+  frees?: boolean;
 }
 
 /** Changes a layer in one step, also with regard to crashes. Throws LcfsError: 'not-found', 'exists', 'invalid', 'full'. */
@@ -503,9 +509,10 @@ export function updateLayer(layer: string | LayerIndex, update: LayerUpdate): vo
   for (const [key, value] of properties) checkProperty(key, value ?? '');
   changeLayer(
     layer,
+    update.frees === true,
     (_, index) => {
       if (newName !== null) refuseTaken(newName, index);
-      if (properties.length > 0) needBlocks(blocksToErase(index) + blocksToPutAll(properties));
+      needBlocks(blocksToStoreAll(index, properties));
     },
     (_, __, index, slot) => {
       if (newName !== null) renameTo(index, newName);
@@ -515,8 +522,8 @@ export function updateLayer(layer: string | LayerIndex, update: LayerUpdate): vo
   );
 }
 
-function blocksToPutAll(properties: readonly (readonly [string, string | null])[]): number {
-  return properties.reduce((blocks, [key, value]) => blocks + blocksToPut(key, value ?? ''), 0);
+function blocksToStoreAll(layer: LayerIndex, properties: readonly (readonly [string, string | null])[]): number {
+  return properties.reduce((blocks, [key, value]) => blocks + blocksToStore(layer, key, value), 0);
 }
 
 function refuseTaken(name: Buffer, layer: LayerIndex): void {
@@ -553,6 +560,7 @@ export function removeLayer(layer: string | LayerIndex): void {
   withParentOf(layer, (parentSlot) =>
     changeLayer(
       layer,
+      true,
       (record, index, slot) => {
         refuseIfUsed(record, index, slot);
         needBlocks(blocksToErase(index));
@@ -573,10 +581,11 @@ export function replaceLayer(layer: LayerIndex, replacement: LayerIndex, propert
   withParentOf(layer, (parentSlot) =>
     changeLayer(
       layer,
+      false,
       (record, index, slot) => {
         refuseIfUsed(record, index, slot);
         if (layerName(replacement).length === 0) throw noSuchLayer(String(replacement));
-        needBlocks(blocksToErase(index) + blocksToErase(replacement) + blocksToPutAll(entries));
+        needBlocks(blocksToErase(index) + blocksToStoreAll(replacement, entries));
         return layerName(index);
       },
       (name, record, index) => {
@@ -643,6 +652,7 @@ export function getProperty(name: string, key: string): string | undefined {
 export function setQuota(name: string, bytes: number): void {
   changeLayer(
     name,
+    false,
     () => undefined,
     (_, record) => setLayerQuotaBlocks(record, Math.ceil(bytes / BLOCK_BYTES)),
   );

@@ -46,7 +46,18 @@ function chunksFor(keyBytes: number, valueBytes: number): number {
   return Math.ceil((HEADER_BYTES + keyBytes + valueBytes) / VALUE_BYTES_MAX);
 }
 
-/** Blocks to admit for putting a property that is not there. Each chunk may need a page of its own, and share its neighbour's. */
+/**
+ * Blocks to admit for `storeProperty`: each chunk that goes or comes may have a page of its own, and change its neighbour's.
+ */
+export function blocksToStore(layer: LayerIndex, key: string, value: string | null): number {
+  useCatalog();
+  const bytes = Buffer.from(key);
+  const found = findProperty(layer, bytes);
+  const old = found < 0 ? 0 : chunksAt(layer, hashHi, found);
+  return BLOCKS_PER_PROPERTY + 2 * (old + (value === null ? 0 : chunksFor(bytes.length, Buffer.byteLength(value))));
+}
+
+/** The same for a layer that is not there yet. */
 export function blocksToPut(key: string, value: string): number {
   return BLOCKS_PER_PROPERTY + 2 * chunksFor(Buffer.byteLength(key), Buffer.byteLength(value));
 }
@@ -116,9 +127,13 @@ function isNamed(value: number, key: Buffer): boolean {
   return propertyKeyBytes(value) === key.length && key.equals(B.subarray(at, at + key.length));
 }
 
-function eraseChunks(layer: LayerIndex, hi: number, lo: number): void {
+function chunksAt(layer: LayerIndex, hi: number, lo: number): number {
   const first = valueOf(find(layer, PROPERTY, hi, lo));
-  const chunks = chunksFor(propertyKeyBytes(first), propertyValueBytes(first));
+  return chunksFor(propertyKeyBytes(first), propertyValueBytes(first));
+}
+
+function eraseChunks(layer: LayerIndex, hi: number, lo: number): void {
+  const chunks = chunksAt(layer, hi, lo);
   for (let chunk = 0; chunk < chunks; chunk++) remove(layer, PROPERTY, hi, lo + chunk);
 }
 

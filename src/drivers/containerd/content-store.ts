@@ -1,61 +1,48 @@
 /**
  * containerd's content store, as a client of containerd's own socket: blobs by digest, in the namespace of whoever the
- * differ works for. A connection serves one task, as a restart of containerd would leave a long-lived one waiting.
+ * differ works for. A connection serves one task.
  *
- * Blobs are read through the socket. Writing takes messages in turn, each answered; if anything fails, what was written so
- * far is taken away.
+ * Where blobs lie as files, containerd tells if asked; whoever reads a file finds out by its digest whether it is the right
+ * one. If there is no such file here, blobs are read through the socket. Writing takes messages in turn, each answered; if
+ * anything fails, what was written so far is taken away.
  */
-import { Client, credentials, Metadata, status, type ClientDuplexStream, type ServiceError } from '@grpc/grpc-js';
-import { CallFailure } from './failure.js';
+import { join } from 'node:path';
+import { GrpcClient, type Exchange } from './client.js';
+import { CallFailure, Code } from './failure.js';
 import * as M from './messages.js';
-import { MESSAGE_BYTES_MAX, method } from './rpc.js';
+import { method } from './method.js';
 
 const content = (name: string): string => `/containerd.services.content.v1.Content/${name}`;
 
-const METHODS = {
+export const CONTENT_METHODS = {
   info: method(content('Info'), M.ContentInfoRequest, M.ContentInfoResponse),
   update: method(content('Update'), M.ContentUpdateRequest, M.ContentInfoResponse),
   read: method(content('Read'), M.ReadRequest, M.ReadResponse, 'server-stream'),
   write: method(content('Write'), M.WriteRequest, M.WriteResponse, 'both-streams'),
   abort: method(content('Abort'), M.AbortRequest, M.Empty),
+  plugins: method('/containerd.services.introspection.v1.Introspection/Plugins', M.PluginsRequest, M.PluginsResponse),
   createLease: method('/containerd.services.leases.v1.Leases/Create', M.LeaseRequest, M.Empty),
-};
-
-/** For servers that play containerd's part in tests. */
-export const CONTENT_METHODS = METHODS;
-
-/** Bytes that may be under way without being taken: HTTP/2's own 64 KiB would make every chunk wait. */
-const WINDOW_BYTES = 8 << 20;
-const OPTIONS = {
-  'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
-  'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
-  'grpc-node.flow_control_window': WINDOW_BYTES,
 };
 
 export interface ContentClientOptions {
   /** Path of containerd's socket. */
-  address: string;
-  namespace: string;
+  readonly address: string;
+  readonly namespace: string;
   /** Lease that protects what is written from containerd's garbage collector; empty: none. */
-  lease: string;
+  readonly lease: string;
 }
 
-interface Unary<A, B> {
-  readonly path: string;
-  readonly requestSerialize: (request: A) => Buffer;
-  readonly responseDeserialize: (bytes: Buffer) => B;
-}
-
+/** All methods throw CallFailure. */
 export class ContentClient {
-  readonly #client: Client;
-  readonly #metadata = new Metadata();
+  readonly #client: GrpcClient;
 
   constructor({ address, namespace, lease }: ContentClientOptions) {
-    this.#client = new Client(`unix:${address}`, credentials.createInsecure(), OPTIONS);
-    this.#metadata.set('containerd-namespace', namespace);
-    if (lease !== '') this.#metadata.set('containerd-lease', lease);
+    this.#client = new GrpcClient(address);
+    this.#client.headers['containerd-namespace'] = namespace;
+    if (lease !== '') this.#client.headers['containerd-lease'] = lease;
   }
 
+  /** Ends what is under way. */
   close(): void {
     this.#client.close();
   }
@@ -63,88 +50,68 @@ export class ContentClient {
   /** Works under a new lease from now on, which ends by itself after `seconds`. */
   async takeLease(id: string, seconds: number): Promise<void> {
     const expires = new Date(Date.now() + seconds * 1000).toISOString();
-    await this.#call(METHODS.createLease, { id, labels: { 'containerd.io/gc.expire': expires } });
-    this.#metadata.set('containerd-lease', id);
+    await this.#client.call(CONTENT_METHODS.createLease, { id, labels: { 'containerd.io/gc.expire': expires } });
+    this.#client.headers['containerd-lease'] = id;
   }
 
-  /** Length of a blob in bytes. Throws CallFailure NotFound. */
+  /** Length of a blob in bytes. */
   async sizeOf(digest: string): Promise<number> {
-    const { info } = await this.#call(METHODS.info, { digest });
+    const { info } = await this.#client.call(CONTENT_METHODS.info, { digest });
     return info?.size ?? 0;
   }
 
-  /** The bytes of a blob, as fast as they are taken. Throws CallFailure. */
-  async *read(digest: string, signal: AbortSignal): AsyncGenerator<Uint8Array> {
-    const { path, requestSerialize, responseDeserialize } = METHODS.read;
-    const call = this.#client.makeServerStreamRequest(path, requestSerialize, responseDeserialize, { digest }, this.#metadata);
-    const cancel = (): void => call.cancel();
-    signal.addEventListener('abort', cancel);
-    try {
-      for await (const { data } of call as AsyncIterable<M.ReadResponse>) yield data;
-    } catch (error) {
-      throw explained(error);
-    } finally {
-      signal.removeEventListener('abort', cancel);
-      call.cancel();
-    }
+  /** Where a blob would lie as a file, if containerd's content store is its usual one; null: it is not. */
+  async fileOf(digest: string): Promise<string | null> {
+    const { plugins } = await this.#client.call(CONTENT_METHODS.plugins, { filters: ['type==io.containerd.content.v1,id==content'] });
+    const root = plugins[0]?.exports?.['root'];
+    return root === undefined ? null : join(root, 'blobs', ...digest.split(':'));
+  }
+
+  /** The bytes of a blob, as fast as they are taken. */
+  async *read(digest: string): AsyncGenerator<Uint8Array> {
+    for await (const { data } of this.#client.stream(CONTENT_METHODS.read, { digest })) yield data;
   }
 
   /** Sets a label of a blob. */
   async label(digest: string, key: string, value: string): Promise<void> {
-    await this.#call(METHODS.update, { info: { digest, labels: { [key]: value } }, updateMask: { paths: [`labels.${key}`] } });
+    await this.#client.call(CONTENT_METHODS.update, {
+      info: { digest, labels: { [key]: value } },
+      updateMask: { paths: [`labels.${key}`] },
+    });
   }
 
   /** Begins to write a blob under `ref`; what an earlier attempt left there is overwritten. */
   async write(ref: string): Promise<BlobWriter> {
-    const { path, requestSerialize, responseDeserialize } = METHODS.write;
-    const stream = this.#client.makeBidiStreamRequest(path, requestSerialize, responseDeserialize, this.#metadata);
-    const writer = new BlobWriter(stream, () => this.#abort(ref));
+    const writer = new BlobWriter(this.#client.open(CONTENT_METHODS.write), () => this.#abort(ref));
     await writer.exchange({ action: M.WRITE_STAT, ref });
     return writer;
   }
 
   async #abort(ref: string): Promise<void> {
     try {
-      await this.#call(METHODS.abort, { ref });
+      await this.#client.call(CONTENT_METHODS.abort, { ref });
     } catch (error) {
       if (!(error instanceof CallFailure)) throw error; // containerd is gone, or has cleaned up itself
     }
   }
-
-  #call<A, B>({ path, requestSerialize, responseDeserialize }: Unary<A, B>, request: A): Promise<B> {
-    return new Promise((resolve, reject) => {
-      this.#client.makeUnaryRequest(path, requestSerialize, responseDeserialize, request, this.#metadata, (error, answer) => {
-        if (error === null) resolve(answer!);
-        else reject(explained(error));
-      });
-    });
-  }
 }
 
-type WriteStream = ClientDuplexStream<Partial<M.WriteRequest>, M.WriteResponse>;
-
-/** A blob that is being written. */
+/** A blob that is being written. All methods throw CallFailure. */
 export class BlobWriter {
-  readonly #stream: WriteStream;
-  readonly #answers: AsyncIterator<M.WriteResponse>;
+  readonly #exchange: Exchange<Partial<M.WriteRequest>, M.WriteResponse>;
   readonly #takeAway: () => Promise<void>;
   #offset = 0;
 
-  constructor(stream: WriteStream, takeAway: () => Promise<void>) {
-    this.#stream = stream;
-    this.#answers = stream[Symbol.asyncIterator]() as AsyncIterator<M.WriteResponse>;
+  constructor(exchange: Exchange<Partial<M.WriteRequest>, M.WriteResponse>, takeAway: () => Promise<void>) {
+    this.#exchange = exchange;
     this.#takeAway = takeAway;
   }
 
-  /** Sends a message and waits for its answer. Throws CallFailure. */
+  /** Sends a message and waits for its answer. */
   async exchange(request: Partial<M.WriteRequest>): Promise<void> {
-    try {
-      this.#stream.write(request);
-      const answer = await this.#answers.next();
-      if (answer.done === true) throw new CallFailure(status.UNAVAILABLE, 'containerd ended the writing of a blob');
-    } catch (error) {
-      throw explained(error);
-    }
+    this.#exchange.send(request);
+    const answer = await this.#exchange.answers.next();
+    if (answer.done === true) throw new CallFailure(Code.UNAVAILABLE, 'containerd ended the writing of a blob');
   }
 
   async append(data: Uint8Array): Promise<void> {
@@ -157,23 +124,14 @@ export class BlobWriter {
     try {
       await this.exchange({ action: M.WRITE_COMMIT, offset: this.#offset, total: this.#offset, expected: digest, labels });
     } catch (error) {
-      if (!(error instanceof CallFailure && error.code === status.ALREADY_EXISTS)) throw error;
+      if (!(error instanceof CallFailure && error.code === Code.ALREADY_EXISTS)) throw error;
     }
-    this.#stream.end();
+    this.#exchange.close();
   }
 
   /** Gives up. */
   async abort(): Promise<void> {
-    this.#stream.cancel();
+    this.#exchange.close();
     await this.#takeAway();
   }
-}
-
-function explained(error: unknown): unknown {
-  if (error instanceof CallFailure || !isServiceError(error)) return error;
-  return new CallFailure(error.code, `containerd's content store: ${error.details}`);
-}
-
-function isServiceError(error: unknown): error is ServiceError {
-  return error instanceof Error && typeof (error as ServiceError).code === 'number' && 'details' in error;
 }

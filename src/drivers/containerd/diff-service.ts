@@ -1,7 +1,8 @@
 /** containerd.services.diff.v1: the calls of the differ. */
 import type { Differ } from './differ.js';
 import * as M from './messages.js';
-import { method, type Service } from './rpc.js';
+import { method } from './method.js';
+import type { Service } from './rpc.js';
 
 const path = (name: string): string => `/containerd.services.diff.v1.Diff/${name}`;
 

@@ -3,20 +3,22 @@
  * a blob. It runs in threads of its own (diff-worker.ts), so that nobody waits behind it. Streams set the pace: of a blob of
  * any size, a few chunks are in memory.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { status } from '@grpc/grpc-js';
+import { createHash, randomUUID, type Hash } from 'node:crypto';
+import { readSync } from 'node:fs';
+import { open, type FileHandle } from 'node:fs/promises';
 import { exportLayer } from '../../archive/export.js';
 import { LayerImport } from '../../archive/import.js';
 import type { LayerIndex } from '../../layout/constants.js';
-import { decompress, gzip, zstd } from './compression.js';
+import { decompress, decompressFile, gzip, zstd, type FromProgram } from './compression.js';
 import { ContentClient, type BlobWriter, type ContentClientOptions } from './content-store.js';
-import { CallFailure, unimplemented } from './failure.js';
+import { CallFailure, Code, unimplemented } from './failure.js';
 import { TAR, TAR_GZIP, TAR_ZSTD } from './messages.js';
 
 /** Label of a compressed blob: the digest of what is in it. */
 const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 /** How long a new blob is protected, if the client has no lease: it takes no longer until an image refers to it. */
 const LEASE_SECONDS = 3600;
+const READ_BYTES = 1 << 20;
 
 export interface ApplyTask {
   readonly kind: 'apply';
@@ -46,134 +48,211 @@ export interface Result {
   readonly size: number;
 }
 
+/** How a task learns that nobody waits for it any more. */
+export class Cancellation {
+  /** Word 0 is 1 from then on, for tasks that leave no time for events. */
+  readonly #flag: Int32Array;
+  readonly #controller = new AbortController();
+
+  constructor(flag: Int32Array) {
+    this.#flag = flag;
+  }
+
+  /** For tasks that wait for events; whoever cancels also sets the flag. */
+  abort(): void {
+    this.#controller.abort();
+  }
+
+  onAbort(work: () => void): void {
+    this.#controller.signal.addEventListener('abort', work);
+  }
+
+  /** Throws CallFailure if the task is cancelled. */
+  check(): void {
+    if (Atomics.load(this.#flag, 0) === 1) throw new CallFailure(Code.CANCELLED, 'the caller does not wait any more');
+  }
+}
+
 /** Throws CallFailure or LcfsError. */
-export function perform(task: DiffTask, signal: AbortSignal): Promise<Result> {
-  return task.kind === 'apply' ? apply(task, signal) : compare(task, signal);
+export function perform(task: DiffTask, cancellation: Cancellation): Promise<Result> {
+  return task.kind === 'apply' ? apply(task, cancellation) : compare(task, cancellation);
+}
+
+function connect(task: DiffTask, cancellation: Cancellation): ContentClient {
+  const store = new ContentClient(task.store);
+  cancellation.onAbort(() => store.close());
+  return store;
 }
 
 /** Returns digest and length of the uncompressed tar. */
-async function apply(task: ApplyTask, signal: AbortSignal): Promise<Result> {
-  const store = new ContentClient(task.store);
+async function apply(task: ApplyTask, cancellation: Cancellation): Promise<Result> {
+  const store = connect(task, cancellation);
+  const sink = new LayerSink(task.layer, cancellation);
   try {
-    const blob = new CheckedBlob(store.read(task.digest, signal), task);
-    const tar = new Measured(decompress(blob, task.size));
-    await importTar(tar, task.layer, signal);
-    blob.check();
-    return tar.result();
+    await store.sizeOf(task.digest); // whether the client may see it
+    const file = await openFile(await store.fileOf(task.digest));
+    if (file !== null) await applyFile(file, task, sink);
+    else await applyStream(store.read(task.digest), task, sink);
+    return sink.finish();
   } finally {
+    sink.abort();
     store.close();
   }
 }
 
-async function importTar(tar: AsyncIterable<Uint8Array>, layer: LayerIndex, signal: AbortSignal): Promise<void> {
-  const work = new LayerImport(layer);
+/** Null: there is none. */
+async function openFile(path: string | null): Promise<FileHandle | null> {
+  return path === null ? null : open(path).catch(() => null);
+}
+
+async function applyFile(file: FileHandle, task: ApplyTask, sink: LayerSink): Promise<void> {
   try {
-    for await (const chunk of tar) {
-      refuseIfCancelled(signal);
-      work.write(chunk);
+    const quick = decompressFile(file.fd, task.size);
+    if (quick === null) await applyStream(file.createReadStream({ start: 0, autoClose: false, highWaterMark: READ_BYTES }), task, sink);
+    else {
+      await takeAll(quick, sink);
+      checkFile(file.fd, task);
     }
-    work.finish();
   } finally {
-    work.abort();
+    await file.close();
   }
 }
 
-function refuseIfCancelled(signal: AbortSignal): void {
-  if (signal.aborted) throw new CallFailure(status.CANCELLED, 'the caller does not wait any more');
+async function takeAll(source: FromProgram, sink: LayerSink): Promise<void> {
+  try {
+    for (const chunk of source.chunks) sink.write(chunk);
+    await source.end();
+  } finally {
+    source.stop();
+  }
 }
 
-/** Counts and digests what passes. */
-class Measured {
-  readonly #bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
-  readonly #hash = createHash('sha256');
+async function applyStream(stream: AsyncIterable<Uint8Array>, task: ApplyTask, sink: LayerSink): Promise<void> {
+  const check = new BlobCheck(task);
+  for await (const chunk of decompress(check.watch(stream), task.size)) sink.write(chunk);
+  check.finish();
+}
+
+/** Takes a tar apart into a layer and digests it. */
+class LayerSink {
+  readonly #import: LayerImport;
+  readonly #cancellation: Cancellation;
+  readonly #tar = new Measure();
+
+  constructor(layer: LayerIndex, cancellation: Cancellation) {
+    this.#import = new LayerImport(layer);
+    this.#cancellation = cancellation;
+  }
+
+  write(chunk: Uint8Array): void {
+    this.#cancellation.check();
+    this.#tar.add(chunk);
+    this.#import.write(chunk);
+  }
+
+  finish(): Result {
+    this.#import.finish();
+    return this.#tar.result();
+  }
+
+  /** Gives back what it has in memory. */
+  abort(): void {
+    this.#import.abort();
+  }
+}
+
+/** Counts and digests bytes. */
+class Measure {
+  readonly #algorithm: string;
+  readonly #hash: Hash;
   #size = 0;
 
-  constructor(bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>) {
-    this.#bytes = bytes;
+  constructor(algorithm = 'sha256') {
+    this.#algorithm = algorithm;
+    this.#hash = createHash(algorithm);
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for await (const chunk of this.#bytes) {
-      this.#hash.update(chunk);
-      this.#size += chunk.length;
+  add(bytes: Uint8Array): void {
+    this.#hash.update(bytes);
+    this.#size += bytes.length;
+  }
+
+  /** Measures what passes. */
+  async *watch(bytes: AsyncIterable<Uint8Array> | Iterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+    for await (const chunk of bytes) {
+      this.add(chunk);
       yield chunk;
     }
   }
 
   /** To be called once, at the end. */
   result(): Result {
-    return { digest: `sha256:${this.#hash.digest('hex')}`, size: this.#size };
+    return { digest: `${this.#algorithm}:${this.#hash.digest('hex')}`, size: this.#size };
   }
 }
 
-/** A blob whose digest and length are compared with what is promised. */
-class CheckedBlob {
-  readonly #bytes: AsyncIterable<Uint8Array>;
+/** Compares a blob's digest and length with what is promised. */
+class BlobCheck extends Measure {
   readonly #promised: ApplyTask;
-  readonly #hash;
-  #size = 0;
 
-  constructor(bytes: AsyncIterable<Uint8Array>, promised: ApplyTask) {
-    this.#bytes = bytes;
+  constructor(promised: ApplyTask) {
+    super(promised.digest.split(':')[0]);
     this.#promised = promised;
-    this.#hash = createHash(algorithmOf(promised.digest));
   }
 
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for await (const chunk of this.#bytes) {
-      this.#hash.update(chunk);
-      this.#size += chunk.length;
-      yield chunk;
-    }
-  }
-
-  /** To be called once, at the end. Throws CallFailure. */
-  check(): void {
+  /** Throws CallFailure. */
+  finish(): void {
     const { digest, size } = this.#promised;
-    if (size > 0 && this.#size !== size) throw damaged(digest, `it has ${this.#size} bytes instead of ${size}`);
-    const found = `${algorithmOf(digest)}:${this.#hash.digest('hex')}`;
-    if (found !== digest) throw damaged(digest, `its digest is ${found}`);
+    const found = this.result();
+    if (size > 0 && found.size !== size) throw damaged(digest, `it has ${found.size} bytes instead of ${size}`);
+    if (found.digest !== digest) throw damaged(digest, `its digest is ${found.digest}`);
   }
+}
+
+function checkFile(fd: number, task: ApplyTask): void {
+  const check = new BlobCheck(task);
+  const chunk = Buffer.allocUnsafeSlow(READ_BYTES);
+  let at = 0;
+  for (let bytes = readSync(fd, chunk, 0, chunk.length, at); bytes > 0; bytes = readSync(fd, chunk, 0, chunk.length, at)) {
+    check.add(chunk.subarray(0, bytes));
+    at += bytes;
+  }
+  check.finish();
 }
 
 function damaged(digest: string, cause: string): CallFailure {
-  return new CallFailure(status.DATA_LOSS, `blob ${digest} in containerd's content store is not what it should be: ${cause}`);
-}
-
-function algorithmOf(digest: string): string {
-  const algorithm = digest.split(':')[0]!;
-  if (!['sha256', 'sha384', 'sha512'].includes(algorithm))
-    throw unimplemented(`digests of the form "${digest.slice(0, 100)}" are not known`);
-  return algorithm;
+  return new CallFailure(Code.DATA_LOSS, `blob ${digest} in containerd's content store is not what it should be: ${cause}`);
 }
 
 /** Returns digest and length of the blob. */
-async function compare(task: CompareTask, signal: AbortSignal): Promise<Result> {
-  const store = new ContentClient(task.store);
+async function compare(task: CompareTask, cancellation: Cancellation): Promise<Result> {
+  const store = connect(task, cancellation);
   try {
     if (task.store.lease === '') await store.takeLease(`lcfs-diff-${randomUUID()}`, LEASE_SECONDS);
-    const tar = new Measured(exportLayer(task.layer, task.base));
-    const blob = new Measured(compressed(tar, task.mediaType));
+    const tar = new Measure();
+    const blob = compressed(tar.watch(exportLayer(task.layer, task.base)), task.mediaType);
     const writer = await store.write(task.ref === '' ? `lcfs-diff-${randomUUID()}` : task.ref);
-    return await send(store, writer, { tar, blob, labels: task.labels }, signal);
+    return await send(store, writer, { tar, blob, labels: task.labels }, cancellation);
   } finally {
     store.close();
   }
 }
 
 interface NewBlob {
-  tar: Measured;
-  blob: Measured;
+  /** Measures the tar while the blob is taken. */
+  tar: Measure;
+  blob: AsyncIterable<Uint8Array>;
   labels: Readonly<Record<string, string>>;
 }
 
-async function send(store: ContentClient, writer: BlobWriter, { tar, blob, labels }: NewBlob, signal: AbortSignal): Promise<Result> {
+async function send(store: ContentClient, writer: BlobWriter, { tar, blob, labels }: NewBlob, cancellation: Cancellation): Promise<Result> {
+  const whole = new Measure();
   try {
-    for await (const chunk of blob) {
-      refuseIfCancelled(signal);
+    for await (const chunk of whole.watch(blob)) {
+      cancellation.check();
       await writer.append(chunk);
     }
-    const result = blob.result();
+    const result = whole.result();
     const diffId = tar.result().digest;
     await writer.commit(result.digest, { ...labels, [UNCOMPRESSED_LABEL]: diffId });
     // A blob that was there before may lack the label.

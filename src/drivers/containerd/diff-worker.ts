@@ -6,18 +6,25 @@
  */
 import { parentPort, workerData } from 'node:worker_threads';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
-import { perform, type DiffTask, type Result } from './diff-work.js';
+import { Cancellation, perform, type DiffTask, type Result } from './diff-work.js';
 import { failureOf } from './failure.js';
+
+export interface DiffWorkerData {
+  handle: VolumeHandle;
+  /** Set to 1 together with the message `cancel`, and to 0 before a task. */
+  flag: Int32Array;
+}
 
 export type DiffOrder = { task: DiffTask } | { cancel: true } | { stop: true };
 export type DiffAnswer = { result: Result } | { failure: { code: number; message: string } };
 
-let current = new AbortController();
+const { handle, flag } = workerData as DiffWorkerData;
+let current = new Cancellation(flag);
 let done: Promise<void> = Promise.resolve();
 
 async function work(task: DiffTask): Promise<DiffAnswer> {
   try {
-    return { result: await perform(task, current.signal) };
+    return { result: await perform(task, current) };
   } catch (error) {
     const failure = failureOf(error);
     if (failure === null) throw error;
@@ -38,9 +45,9 @@ async function stop(): Promise<void> {
 function obey(order: DiffOrder): void {
   if ('stop' in order) return void stop();
   if ('cancel' in order) return current.abort();
-  current = new AbortController();
+  current = new Cancellation(flag);
   done = answer(order.task);
 }
 
-attachVolume((workerData as { handle: VolumeHandle }).handle);
+attachVolume(handle);
 parentPort!.on('message', obey);

@@ -43,6 +43,9 @@ export interface DifferContext {
 const LAYER_TYPES =
   /^application\/vnd\.(oci\.image\.layer\.(nondistributable\.)?v1\.tar(\+gzip|\+zstd)?|docker\.image\.rootfs\.(foreign\.)?diff\.tar(\.gzip|\.zstd)?)$/;
 
+/** The algorithms that the OCI image specification knows. */
+const DIGESTS = /^(sha256:[0-9a-f]{64}|sha384:[0-9a-f]{96}|sha512:[0-9a-f]{128})$/;
+
 export class Differ {
   readonly #context: DifferContext;
 
@@ -55,6 +58,7 @@ export class Differ {
     const { mediaType = '', digest = '', size = 0 } = request.diff ?? {};
     if (!LAYER_TYPES.test(mediaType) || Object.keys(request.payloads).length > 0)
       throw unimplemented(`layers of the type "${mediaType.slice(0, 100)}" are not applied here`);
+    if (!DIGESTS.test(digest)) throw unimplemented(`digests of the form "${digest.slice(0, 100)}" are not known`);
     const layer = this.#layerOf(request.mounts);
     if (!request.mounts[0]!.options!.includes('rw') || !isUntouched(layer)) throw unimplemented('the snapshot has been written to');
     const result = await this.#fill(layer.index, { digest, size, store: this.#storeFor(call) }, call.signal);

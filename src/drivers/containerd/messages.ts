@@ -165,3 +165,9 @@ export const AbortRequest = message('AbortRequest', { ref: field(1, 'string') })
 // Leases
 
 export const LeaseRequest = message('LeaseRequest', { id: field(1, 'string'), labels: map(3, 'string') });
+
+// Introspection
+
+export const Plugin = message('Plugin', { type: field(1, 'string'), id: field(2, 'string'), exports: map(5, 'string') });
+export const PluginsRequest = message('PluginsRequest', { filters: repeated(1, 'string') });
+export const PluginsResponse = message('PluginsResponse', { plugins: repeated(1, Plugin) });

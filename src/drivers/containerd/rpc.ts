@@ -1,44 +1,13 @@
 /**
- * Calls of gRPC: methods are declared with the messages they take and give, and made of plain functions. What a function
- * throws is the status of the answer; anything unexpected ends the process, as shared state may be half-changed.
+ * A gRPC service made of plain functions. What a function throws is the status of the answer; anything unexpected ends the
+ * process, as shared state may be half-changed.
  */
-import {
-  status,
-  type MethodDefinition,
-  type ServerUnaryCall,
-  type ServerWritableStream,
-  type UntypedServiceImplementation,
-  type sendUnaryData,
-} from '@grpc/grpc-js';
-import { failureOf } from './failure.js';
-import type { Fields, Message, Of } from './protobuf.js';
+import type { ServerUnaryCall, ServerWritableStream, UntypedServiceImplementation, sendUnaryData } from '@grpc/grpc-js';
+import { Code, failureOf } from './failure.js';
+import type { Method } from './method.js';
 
 /** Takes a line for the daemon's log. */
 export type Log = (level: 'info' | 'warn' | 'error', message: string) => void;
-
-/** Messages of 16 MiB are what containerd sends at most. */
-export const MESSAGE_BYTES_MAX = 16 << 20;
-
-type Method<A, B> = MethodDefinition<A, B>;
-type Shape = 'unary' | 'server-stream' | 'both-streams';
-
-/** A method for servers and clients. */
-export function method<A extends Message<Fields>, B extends Message<Fields>>(
-  path: string,
-  request: A,
-  response: B,
-  shape: Shape = 'unary',
-): Method<Partial<Of<A>>, Of<B>> {
-  return {
-    path,
-    requestStream: shape === 'both-streams',
-    responseStream: shape !== 'unary',
-    requestSerialize: (value) => request.encode(value),
-    requestDeserialize: (bytes) => request.decode(bytes) as Of<A>,
-    responseSerialize: (value) => response.encode(value),
-    responseDeserialize: (bytes) => response.decode(bytes) as Of<B>,
-  };
-}
 
 export interface CallContext {
   /** Of the client that containerd works for. */
@@ -103,10 +72,10 @@ export class Service {
     return this;
   }
 
-  #statusOf(path: string, error: unknown): { code: status; details: string } {
+  #statusOf(path: string, error: unknown): { code: Code; details: string } {
     const failure = failureOf(error);
     if (failure === null) throw error;
-    if (failure.code !== status.NOT_FOUND && failure.code !== status.ALREADY_EXISTS) this.#log('warn', `${path}: ${failure.message}`);
+    if (failure.code !== Code.NOT_FOUND && failure.code !== Code.ALREADY_EXISTS) this.#log('warn', `${path}: ${failure.message}`);
     return { code: failure.code, details: failure.message };
   }
 }

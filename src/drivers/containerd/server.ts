@@ -1,7 +1,8 @@
 /** The gRPC server, on a unix socket that only root can reach. */
 import { createServer, type Server as SocketServer } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { MESSAGE_BYTES_MAX, type Service } from './rpc.js';
+import { MESSAGE_BYTES_MAX } from './method.js';
+import type { Service } from './rpc.js';
 import { listenPrivately, removeSocket, socketInode } from '../socket.js';
 
 export interface RunningServer {

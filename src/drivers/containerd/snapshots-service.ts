@@ -1,6 +1,7 @@
 /** containerd.services.snapshots.v1: the calls of the snapshotter. */
 import * as M from './messages.js';
-import { method, type Service } from './rpc.js';
+import { method } from './method.js';
+import type { Service } from './rpc.js';
 import type { Snapshotter } from './snapshotter.js';
 
 /** As many as containerd's own service sends at once. */

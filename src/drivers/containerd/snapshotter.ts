@@ -244,7 +244,7 @@ export class Snapshotter {
   remove(key: string): void {
     const entry = this.#entry(key);
     if (this.#index.childrenOf(key) > 0) throw refused(`cannot remove snapshot "${key}": it has children`);
-    if (this.#index.on(entry.layer).length > 1) updateLayer(entry.layer, { properties: { [propertyOf(key)]: null } });
+    if (this.#index.on(entry.layer).length > 1) updateLayer(entry.layer, { properties: { [propertyOf(key)]: null }, frees: true });
     else this.#removeLast(entry);
     this.#index.drop(key);
   }
@@ -252,7 +252,7 @@ export class Snapshotter {
   /** Removes the only snapshot of a layer, and the layer if nothing is built on it. */
   #removeLast(entry: Entry): void {
     if (this.#layerOf(entry).children === 0) return this.#removeLayer(entry.layer);
-    updateLayer(entry.layer, { properties: { [propertyOf(entry.key)]: null, [ROLE]: KEPT } });
+    updateLayer(entry.layer, { properties: { [propertyOf(entry.key)]: null, [ROLE]: KEPT }, frees: true });
     this.#index.roles.set(entry.layer, KEPT);
   }
 
