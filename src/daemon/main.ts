@@ -19,7 +19,7 @@ import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { FRAME_COUNT, FSYNC_STRICT, SYNC_INTERVAL_MS } from '../engine/arena.js';
 import { LcfsError } from '../engine/errors.js';
-import { stopMaintenance } from '../engine/maintenance.js';
+import { reapLeftOrphans, stopMaintenance } from '../engine/maintenance.js';
 import { limitFrames } from '../engine/pager.js';
 import { closeVolume, formatVolume, openVolume, volumeInfo, type VolumeHandle } from '../engine/volume.js';
 import { close, fcntl } from '../linux/libc.js';
@@ -125,6 +125,8 @@ class Daemon {
     const { mountpoint, device, transport } = this.#settings;
     I[FSYNC_STRICT] = this.#settings.fsync === 'strict' ? 1 : 0;
     limitFrames(Math.floor(this.#settings.cacheBytes / BLOCK_BYTES));
+    const orphans = reapLeftOrphans();
+    if (orphans > 0) this.#log.info(`freed ${orphans} files that had been removed while they were open`);
     const fuseLog = this.#log.child({ thread: 'fuse' });
     this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
     this.#session = await startFuse(handle, { mountpoint, source: device, transport, log: (line) => fuseLog.info(line) });

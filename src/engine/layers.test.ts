@@ -23,7 +23,7 @@ import {
   sealLayer,
   setProperty,
 } from './layers.js';
-import { reclaimAll } from './maintenance.js';
+import { reapLeftOrphans, reclaimAll } from './maintenance.js';
 import { create, lookup, rename, unlink } from './namespace.js';
 import { volumeInfo } from './volume.js';
 
@@ -160,6 +160,20 @@ describe('layers', () => {
       const ino = put(clone, 'small', 'x'.repeat(40_960));
       assert.equal(write(clone, ino, 40_960, 4096, io, 0, 0), -EDQUOT);
       assert.equal(write(clone, ino, 0, 4096, io, 0, 0), 4096);
+    });
+  });
+
+  test('files that were removed while open are freed by the next mount', async () => {
+    await withVolume(16 * MIB, () => {
+      const layer = createLayer('a');
+      put(layer, 'file', 'x'.repeat(10_000));
+      put(layer, 'kept', 'x');
+      unlink(layer, ROOT_INO, Buffer.from('file'), 0, 4);
+      checkpoint();
+      assert.equal(layerInfo('a').inodes, 3);
+      assert.equal(reapLeftOrphans(), 1);
+      assert.equal(reapLeftOrphans(), 0);
+      assert.equal(layerInfo('a').inodes, 2);
     });
   });
 
