@@ -7,12 +7,13 @@
  */
 import { checkpoint } from '../engine/checkpoint.js';
 import { allocate, copyRange, read, seekData, write } from '../engine/file.js';
-import { FSYNC_STRICT } from '../engine/arena.js';
+import { DEVICE_FAILED, FSYNC_STRICT } from '../engine/arena.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { LAYER_WRITABLE } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { layerState } from '../layout/records.js';
-import { EINVAL, EPERM, EROFS } from '../linux/errno.js';
+import { EINVAL, EIO, EPERM, EROFS } from '../linux/errno.js';
+import { succeeds } from './failure.js';
 import { truncate } from './inodes.js';
 import { isSynthetic, nodeIno } from './node.js';
 import * as P from './protocol.js';
@@ -38,7 +39,7 @@ function openForWriting(r: Request, flags: number): number {
 }
 
 /** 0, or the error of opening a file of this layer for writing. */
-function requireWritable(layer: number): number {
+export function requireWritable(layer: number): number {
   const slot = beginRead(layer);
   if (slot < 0) return slot;
   return end(layerState(opRecord()) === LAYER_WRITABLE ? 0 : -EROFS);
@@ -60,8 +61,8 @@ export function writeFile(r: Request): number {
 
 /** Without the strict mode what was written becomes durable with the next checkpoint, soon and in order. */
 export function syncFile(_r: Request): number {
-  if (W[FSYNC_STRICT] !== 0) checkpoint();
-  return 0;
+  if (W[DEVICE_FAILED] !== 0) return -EIO;
+  return W[FSYNC_STRICT] === 0 || succeeds(checkpoint) ? 0 : -EIO;
 }
 
 export function allocateRange(r: Request): number {

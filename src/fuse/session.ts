@@ -19,13 +19,16 @@
 import { realpathSync, statSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
+import { layerIndices } from '../engine/layers.js';
 import { panic } from '../engine/operation.js';
+import { reapAllOrphans } from '../engine/orphans.js';
 import type { VolumeHandle } from '../engine/volume.js';
 import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { EBUSY } from '../linux/errno.js';
+import { GLOBAL_LAYER } from '../layout/constants.js';
 import { close } from '../linux/libc.js';
 import { abortConnection, attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
-import { usersOf } from '../linux/users.js';
+import { requireWritable } from './data.js';
 import { closeDevice, openDevice } from './device.js';
 import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated } from './init.js';
@@ -77,8 +80,8 @@ const SUBTYPE = 'lcfs';
  */
 const READ_AHEAD_KIB = 1024;
 const STOP_TIMEOUT_MS = 10_000;
-/** Processes that an error names. */
-const USERS_NAMED = 5;
+/** Layers asked for at a time. */
+const LAYER_BATCH = 256;
 /** Threads for /dev/fuse; more than a few only contend for its one queue. */
 const DEVICE_THREADS_MAX = 8;
 
@@ -86,6 +89,7 @@ const DEVICE_THREADS_MAX = 8;
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
   const log = options.log ?? ((line: string) => process.stderr.write(`lcfs: ${line}\n`));
   const mountpoint = checkMountpoint(options.mountpoint);
+  if (!handle.readOnly) reapLeftOrphans(log);
   const connection = await connect(handle, options, log);
   try {
     attachMount(connection.mount, mountpoint);
@@ -97,6 +101,21 @@ export async function startFuse(handle: VolumeHandle, options: FuseOptions): Pro
   const minor = findMount(mountpoint)!.minor;
   readAhead(minor, log);
   return session(connection, mountpoint, minor);
+}
+
+/**
+ * Frees what was unlinked but open when the volume was last unmounted, or crashed: no kernel knows it any more. Sealed
+ * layers keep theirs, as nothing in them changes.
+ */
+function reapLeftOrphans(log: (line: string) => void): void {
+  let orphans = Math.max(0, reapAllOrphans(GLOBAL_LAYER));
+  for (let from = 1; ;) {
+    const layers = layerIndices(from, LAYER_BATCH);
+    for (const layer of layers) if (requireWritable(layer) === 0) orphans += Math.max(0, reapAllOrphans(layer));
+    if (layers.length < LAYER_BATCH) break;
+    from = layers.at(-1)! + 1;
+  }
+  if (orphans > 0) log(`freed ${orphans} files that had been unlinked while they were open`);
 }
 
 /** The real path of a mount point that is a directory, reachable, and not an LCFS mount yet. */
@@ -269,7 +288,7 @@ async function stop(mountpoint: string, minor: number, ended: Promise<void>, opt
   const lazy = options.lazy ?? false;
   if (!lazy) refuseIfBound(mountpoint, minor);
   const result = unmount(mountpoint, lazy);
-  if (result === -EBUSY) throw busy(mountpoint, describeUsers(mountpoint));
+  if (result === -EBUSY) throw busy(mountpoint, 'a process has a file open or its working directory there');
   if (await endsWithin(ended, options.timeoutMs ?? STOP_TIMEOUT_MS)) return;
   if (!lazy) throw busy(mountpoint, 'a mount of it lives on in another mount namespace, such as that of a container');
   abortConnection(minor);
@@ -280,14 +299,6 @@ async function stop(mountpoint: string, minor: number, ended: Promise<void>, opt
 function refuseIfBound(mountpoint: string, minor: number): void {
   const bound = listMounts().filter((entry) => entry.minor === minor && entry.type.startsWith('fuse') && entry.mountpoint !== mountpoint);
   if (bound.length > 0) throw busy(mountpoint, `mounted also at ${bound.map((entry) => entry.mountpoint).join(', ')}`);
-}
-
-/** Names a few of the processes that keep the mount. */
-function describeUsers(mountpoint: string): string {
-  const users = usersOf(mountpoint);
-  if (users.length === 0) return 'something below it is mounted or open';
-  const named = users.slice(0, USERS_NAMED).map(({ pid, command, path }) => `pid ${pid} (${command}) holds ${path}`);
-  return named.join(', ') + (users.length > USERS_NAMED ? ` and ${users.length - USERS_NAMED} more` : '');
 }
 
 function busy(mountpoint: string, cause: string): LcfsError {
