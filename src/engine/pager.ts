@@ -48,6 +48,8 @@ import { lockExclusive, unlockExclusive } from './locks.js';
 const CLAIMED = -1;
 /** A claimed frame is in the middle of one block of I/O; look again after this many milliseconds. */
 const CLAIM_WAIT_MS = 1;
+/** Chains are one or two frames long: there are at least two buckets for each frame. */
+const CHAIN_STEPS_MAX = 16;
 
 /** Fibonacci hashing: neighbouring blocks spread over all buckets. */
 function bucketOf(block: BlockNumber): number {
@@ -167,8 +169,33 @@ const ABSENT = -1;
 const BUSY = -2;
 let stripeVersion = 0;
 
+/**
+ * Pins a block that is cached, without a lock. The table may change meanwhile: chains may be cut short or lead elsewhere,
+ * so whatever is found is proved after it is pinned – a pinned frame keeps its block – and a miss proves nothing.
+ */
+function pinOptimistic(bucket: number, block: BlockNumber): number {
+  let frame = W[FRAME_BUCKETS + bucket]! - 1;
+  for (let steps = 0; frame >= 0 && W[FRAME_BLOCK + frame] !== block; steps++) {
+    if (steps === CHAIN_STEPS_MAX) return ABSENT;
+    frame = W[FRAME_NEXT + frame]! - 1;
+  }
+  if (frame < 0 || !tryPin(frame)) return ABSENT;
+  if (W[FRAME_BLOCK + frame] === block) return frame;
+  Atomics.sub(I, FRAME_STATE + frame, 1);
+  return ABSENT;
+}
+
 function pinCached(block: BlockNumber): number {
   const bucket = bucketOf(block);
+  const quick = pinOptimistic(bucket, block);
+  if (quick >= 0) {
+    if (W[FRAME_USED + quick] === 0) W[FRAME_USED + quick] = 1;
+    return quick;
+  }
+  return pinLocked(bucket, block);
+}
+
+function pinLocked(bucket: number, block: BlockNumber): number {
   const stripe = stripeOf(bucket);
   lockExclusive(stripe);
   stripeVersion = W[stripe + 1]!;
