@@ -9,7 +9,8 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
-import { pinThread, setNice } from '../linux/affinity.js';
+import { pinThread } from '../linux/affinity.js';
+import { becomeIoFlusher, setNice } from '../linux/thread.js';
 import { cloneDevice, closeDevice } from './device.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
 import { useDevice } from './forget.js';
@@ -79,6 +80,7 @@ function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): 
 
 function main(): void {
   setNice(NICE);
+  becomeIoFlusher();
   attachVolume(task.handle);
   useDevice(task.device);
   useExtendedSetxattr(task.negotiated.setxattrExtended);
