@@ -18,7 +18,7 @@ import { EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
 import { checkpoint } from './checkpoint.js';
-import { BlockError } from './errors.js';
+import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { admit, chargeTo, dismiss, pendingBlocks } from './space.js';
@@ -79,9 +79,10 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
   const found = tryAcquire(of);
   if (found <= 0) return found;
   const blocks = dataBlocks + (changes + 1) * BLOCKS_PER_CHANGE;
-  if (!admitInGeneration(blocks, frees)) {
+  const refused = admitInGeneration(blocks, frees);
+  if (refused < 0) {
     releaseSlot(found);
-    return -ENOSPC;
+    return refused;
   }
   lockExclusive(slotLockWord(found));
   slot = found;
@@ -96,14 +97,27 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
   return 0;
 }
 
-/** Takes the checkpoint lock with `blocks` blocks promised, after a checkpoint if that is what it takes. */
-function admitInGeneration(blocks: number, frees: boolean): boolean {
+/**
+ * Takes the checkpoint lock with `blocks` blocks promised, after a checkpoint if that is what it takes. Returns 0, -ENOSPC,
+ * or -EIO if the device failed.
+ */
+function admitInGeneration(blocks: number, frees: boolean): number {
   for (let tries = 0; ; tries++) {
     lockShared(CHECKPOINT_LOCK);
-    if (admit(blocks, frees)) return true;
+    if (admit(blocks, frees)) return 0;
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === CHECKPOINTS_FOR_SPACE || pendingBlocks() === 0) return false;
+    if (tries === CHECKPOINTS_FOR_SPACE || pendingBlocks() === 0) return -ENOSPC;
+    if (!tryCheckpoint()) return -EIO;
+  }
+}
+
+function tryCheckpoint(): boolean {
+  try {
     checkpoint();
+    return true;
+  } catch (error) {
+    if (error instanceof LcfsError) return false;
+    return panic(error);
   }
 }
 

@@ -39,7 +39,7 @@ function openForWriting(r: Request, flags: number): number {
 }
 
 /** 0, or the error of opening a file of this layer for writing. */
-export function requireWritable(layer: number): number {
+function requireWritable(layer: number): number {
   const slot = beginRead(layer);
   if (slot < 0) return slot;
   return end(layerState(opRecord()) === LAYER_WRITABLE ? 0 : -EROFS);

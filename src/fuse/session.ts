@@ -19,16 +19,13 @@
 import { realpathSync, statSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
-import { layerIndices } from '../engine/layers.js';
+import { reapLeftOrphans } from '../engine/maintenance.js';
 import { panic } from '../engine/operation.js';
-import { reapAllOrphans } from '../engine/orphans.js';
 import type { VolumeHandle } from '../engine/volume.js';
 import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { EBUSY } from '../linux/errno.js';
-import { GLOBAL_LAYER } from '../layout/constants.js';
 import { close } from '../linux/libc.js';
 import { abortConnection, attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
-import { requireWritable } from './data.js';
 import { closeDevice, openDevice } from './device.js';
 import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated } from './init.js';
@@ -80,8 +77,6 @@ const SUBTYPE = 'lcfs';
  */
 const READ_AHEAD_KIB = 1024;
 const STOP_TIMEOUT_MS = 10_000;
-/** Layers asked for at a time. */
-const LAYER_BATCH = 256;
 /** Threads for /dev/fuse; more than a few only contend for its one queue. */
 const DEVICE_THREADS_MAX = 8;
 
@@ -89,7 +84,8 @@ const DEVICE_THREADS_MAX = 8;
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
   const log = options.log ?? ((line: string) => process.stderr.write(`lcfs: ${line}\n`));
   const mountpoint = checkMountpoint(options.mountpoint);
-  if (!handle.readOnly) reapLeftOrphans(log);
+  const orphans = handle.readOnly ? 0 : reapLeftOrphans();
+  if (orphans > 0) log(`freed ${orphans} files that had been unlinked while they were open`);
   const connection = await connect(handle, options, log);
   try {
     attachMount(connection.mount, mountpoint);
@@ -101,21 +97,6 @@ export async function startFuse(handle: VolumeHandle, options: FuseOptions): Pro
   const minor = findMount(mountpoint)!.minor;
   readAhead(minor, log);
   return session(connection, mountpoint, minor);
-}
-
-/**
- * Frees what was unlinked but open when the volume was last unmounted, or crashed: no kernel knows it any more. Sealed
- * layers keep theirs, as nothing in them changes.
- */
-function reapLeftOrphans(log: (line: string) => void): void {
-  let orphans = Math.max(0, reapAllOrphans(GLOBAL_LAYER));
-  for (let from = 1; ;) {
-    const layers = layerIndices(from, LAYER_BATCH);
-    for (const layer of layers) if (requireWritable(layer) === 0) orphans += Math.max(0, reapAllOrphans(layer));
-    if (layers.length < LAYER_BATCH) break;
-    from = layers.at(-1)! + 1;
-  }
-  if (orphans > 0) log(`freed ${orphans} files that had been unlinked while they were open`);
 }
 
 /** The real path of a mount point that is a directory, reachable, and not an LCFS mount yet. */
