@@ -11,7 +11,7 @@
  * The daemon also ends, in the same order, when the mount is taken away from outside (umount).
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { rmSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import type { Server } from 'node:http';
 import { setFlagsFromString } from 'node:v8';
 import type { Worker } from 'node:worker_threads';
@@ -50,6 +50,8 @@ const SWEEP_MS = 60_000;
  */
 const HEAP_FLAGS = ['--max-semi-space-size=1', '--semi-space-growth-factor=1'];
 const F_DUPFD_CLOEXEC = 1030;
+/** From -1000 (never) to 1000 (first of all). */
+const OOM_SCORE_ADJUSTMENT = -900;
 /** The answer to `lcfs stop` is out long before. */
 const EXIT_PATIENCE_MS = 1000;
 
@@ -58,19 +60,29 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   let daemon: Daemon;
   for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
   keepMallocSmall();
+  spareFromOom();
   try {
     daemon = await Daemon.start(settleOptions(options));
   } catch (error) {
     if (reportFailure(error)) process.exit(1);
     throw error;
   }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void daemon.stopOnSignal(signal));
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void daemon.stopOnSignal(signal));
   reportReady(daemon.mountpoint);
   process.exitCode = await daemon.ended;
   process.exit();
 }
 
-/** What has been started, in reverse order of how it ends. */
+/** When memory runs out, others go first: all containers hang on this process. */
+function spareFromOom(): void {
+  try {
+    writeFileSync('/proc/self/oom_score_adj', String(OOM_SCORE_ADJUSTMENT));
+  } catch {
+    // Not allowed in every container; nothing depends on it.
+  }
+}
+
+/** All that runs between start and stop, and the order of both. */
 class Daemon {
   readonly #settings: Settings;
   readonly #log: Logger;
