@@ -39,10 +39,8 @@ export const CATALOG_LOCK = 4;
 export const SPACE_LOCK = 5;
 export const GENERATION = 16;
 export const TOTAL_BLOCKS = 17;
-/** Blocks that may be allocated now, windows excluded. */
+/** Blocks that may be allocated now, those set aside in windows included. More than 2^31 on volumes beyond 8 TiB. */
 export const FREE_BLOCKS = 18;
-/** Blocks set aside in windows. */
-export const WINDOWED_BLOCKS = 19;
 /** Blocks promised to operations that are under way. */
 export const ADMITTED_BLOCKS = 20;
 /** Blocks freed in the generation of this parity, allocatable when its checkpoint is complete. */

@@ -61,7 +61,6 @@ import {
   RUN_AT,
   TOTAL_BLOCKS,
   UUID,
-  WINDOWED_BLOCKS,
   addressOfWord,
 } from './arena.js';
 import { findInCatalog, insertInCatalog, updateInCatalog, useCatalog } from './catalog.js';
@@ -185,7 +184,7 @@ function drawSuperblock(cleanlyClosed: boolean): void {
   setSuperblockCreatedHi(at, W[CREATED + 1]!);
   setSuperblockCheckpointLo(at, nowLo);
   setSuperblockCheckpointHi(at, nowHi);
-  setSuperblockFreeBlocks(at, I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! + pendingBlocks());
+  setSuperblockFreeBlocks(at, W[FREE_BLOCKS]! + pendingBlocks());
   setSuperblockLayers(at, W[LAYER_COUNT]!);
   setSuperblockCleanlyClosed(at, cleanlyClosed ? 1 : 0);
 }

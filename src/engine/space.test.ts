@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MIB, Random, withVolume } from '../../test/support/volume.js';
 import { I, W } from '../layout/memory.js';
-import { CHANGED, FREE_BLOCKS, RESERVE_BLOCKS, WINDOWED_BLOCKS } from './arena.js';
+import { CHANGED, FREE_BLOCKS, RESERVE_BLOCKS } from './arena.js';
 import { checkpoint } from './checkpoint.js';
 import {
   WINDOW_SHARED,
@@ -18,7 +18,7 @@ import {
 } from './space.js';
 
 function available(): number {
-  return I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]!;
+  return W[FREE_BLOCKS]!;
 }
 
 /** A checkpoint even if no operation changed anything. */

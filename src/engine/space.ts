@@ -16,7 +16,8 @@
  * how it sums up. A group without a record is empty but for its bitmaps.
  *
  * Invariants
- *  S1  FREE_BLOCKS is the number of clear bits; WINDOWED_BLOCKS and PENDING_BLOCKS count the bits of windows and pendings.
+ *  S1  FREE_BLOCKS is the number of clear bits and of blocks in windows; PENDING_BLOCKS count the bits of the pendings. Windows
+ *      come and go without a change of FREE_BLOCKS, as admission looks at it without the lock.
  *  S2  A block is freed once, by its owner, while its bit is set and it is neither windowed nor pending.
  *  S3  An operation allocates only what it was admitted for, so allocation within one never fails.
  */
@@ -53,7 +54,6 @@ import {
   RESERVE_BLOCKS,
   SPACE_LOCK,
   TOTAL_BLOCKS,
-  WINDOWED_BLOCKS,
   WINDOWS_AT,
   WINDOW_COUNT,
   WINDOW_TICK,
@@ -156,9 +156,8 @@ function nextSet(block: BlockNumber, end: BlockNumber): BlockNumber {
   return end;
 }
 
-/** Changes the counters after blocks of possibly several groups were taken (count < 0: given back). */
+/** Changes the groups' counters after blocks of possibly several groups were taken (sign < 0: given back). */
 function chargeGroups(block: BlockNumber, count: number, sign: number): void {
-  I[FREE_BLOCKS]! -= sign * count;
   while (count > 0) {
     const group = Math.floor(block / GROUP_BLOCKS);
     const here = Math.min(count, (group + 1) * GROUP_BLOCKS - block);
@@ -229,7 +228,6 @@ function closeWindow(at: number): void {
   if (windowLayer(at) !== 0 && length > 0) {
     clearBits(BITMAP_AT, windowStart(at), length);
     chargeGroups(windowStart(at), length, -1);
-    I[WINDOWED_BLOCKS]! -= length;
   }
   setWindowLength(at, 0);
   setWindowLayer(at, 0);
@@ -254,7 +252,6 @@ function refillWindow(at: number, goal: BlockNumber, want: number): boolean {
   if (runLength === 0) return false;
   setBits(BITMAP_AT, runStart, runLength);
   chargeGroups(runStart, runLength, 1);
-  I[WINDOWED_BLOCKS]! += runLength;
   setWindowStart(at, runStart);
   setWindowLength(at, runLength);
   setWindowGrants(at, windowGrants(at) + 1);
@@ -290,7 +287,7 @@ function allocateLocked(layer: LayerIndex, ino: Ino, goal: BlockNumber, want: nu
   setWindowStart(window, start + length);
   setWindowLength(window, windowLength(window) - length);
   setWindowTick(window, ++W[WINDOW_TICK]!);
-  I[WINDOWED_BLOCKS]! -= length;
+  W[FREE_BLOCKS]! -= length;
   markGroupsDirty(start, length);
   allocatedLength = length;
   return start;
@@ -315,7 +312,7 @@ export function freeBlocks(block: BlockNumber, count: number): void {
     fail('S2', block, count);
   }
   setBits(pending, block, count);
-  I[PENDING_BLOCKS + parity]! += count;
+  W[PENDING_BLOCKS + parity]! += count;
   markGroupsDirty(block, count);
   for (let at = block; at < block + count; at = (Math.floor(at / GROUP_BLOCKS) + 1) * GROUP_BLOCKS) {
     W[GROUP_PENDING + parity * GROUPS_MAX + Math.floor(at / GROUP_BLOCKS)] = 1;
@@ -364,8 +361,8 @@ export function closeWindowsOf(layer: LayerIndex): void {
  */
 export function admit(blocks: number, frees: boolean): boolean {
   const admitted = Atomics.add(I, ADMITTED_BLOCKS, blocks) + blocks;
-  const reserve = frees ? I[RESERVE_BLOCKS]! >>> 1 : I[RESERVE_BLOCKS]!;
-  if (I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! - admitted >= reserve) return true;
+  const reserve = frees ? W[RESERVE_BLOCKS]! >>> 1 : W[RESERVE_BLOCKS]!;
+  if (W[FREE_BLOCKS]! - admitted >= reserve) return true;
   Atomics.sub(I, ADMITTED_BLOCKS, blocks);
   return false;
 }
@@ -376,7 +373,7 @@ export function dismiss(blocks: number): void {
 
 /** Blocks that would become free with a checkpoint or two. */
 export function pendingBlocks(): number {
-  return I[PENDING_BLOCKS]! + I[PENDING_BLOCKS + 1]!;
+  return W[PENDING_BLOCKS]! + W[PENDING_BLOCKS + 1]!;
 }
 
 // Checkpoint
@@ -447,7 +444,8 @@ function settleRun(block: BlockNumber, count: number, pending: number, parity: n
   clearBits(pending, block, count);
   clearBits(BITMAP_AT, block, count);
   chargeGroups(block, count, -1);
-  I[PENDING_BLOCKS + parity]! -= count;
+  W[FREE_BLOCKS]! += count;
+  W[PENDING_BLOCKS + parity]! -= count;
 }
 
 // Opening
@@ -462,7 +460,7 @@ export function loadGroup(group: number, at: number): void {
   let used = 0;
   for (let i = 0; i < GROUP_WORDS; i++) used += countBits(W[words + i]!);
   W[GROUP_FREE + group] = GROUP_BLOCKS - used;
-  I[FREE_BLOCKS]! += GROUP_BLOCKS - used;
+  W[FREE_BLOCKS]! += GROUP_BLOCKS - used;
 }
 
 /** Makes the blocks from the old end of the volume to the new one allocatable. The space lock is held. */
@@ -474,6 +472,7 @@ export function growSpace(blocks: number): void {
   if (lastEnd > before) {
     clearBits(BITMAP_AT, before, lastEnd - before);
     chargeGroups(before, lastEnd - before, -1);
+    W[FREE_BLOCKS]! += lastEnd - before;
     W[GROUP_DIRTY + lastGroup] = 1;
   }
   for (let group = lastGroup + 1; group < groupCount(); group++) loadGroup(group, 0);
