@@ -40,10 +40,8 @@ import {
   setChildGeneration,
   setChildOwner,
   setPageGarbage,
-  setPageGeneration,
   setPageHeap,
   setPageLevelCount,
-  setPageOwner,
   setRecordHi,
   setRecordKey0,
   setRecordLo,
@@ -320,9 +318,7 @@ function isWritable(page: number): boolean {
 function allocatePage(level: number, goal: number): number {
   const block = allocateBlocks(owner, WINDOW_PAGES, goal, 1);
   if (block === 0) fail('S3', owner);
-  const page = newPage(block);
-  setPageOwner(page, owner);
-  setPageGeneration(page, W[GENERATION]!);
+  const page = newPage(block, owner, W[GENERATION]!);
   clearPage(page, level);
   if (pagesAt !== 0) W[pagesAt]!++;
   return page;
