@@ -30,6 +30,7 @@ import { closeDevice, openDevice } from './device.js';
 import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated } from './init.js';
 import { announceLayer, announceLayerList } from './notify.js';
+import { newOpenCounters } from './open-files.js';
 import * as P from './protocol.js';
 import { opcodeOf } from './request.js';
 import { allowUring, ringRoles } from './ring-plan.js';
@@ -208,6 +209,7 @@ class Threads {
   private readonly handle: VolumeHandle;
   private readonly device: number;
   private readonly agreed: Negotiated;
+  private readonly openCounters = newOpenCounters();
   private running = 0;
 
   constructor(handle: VolumeHandle, device: number, agreed: Negotiated) {
@@ -226,7 +228,8 @@ class Threads {
   }
 
   private startOne(role: WorkerRole): Promise<string | undefined> {
-    const task: WorkerTask = { handle: this.handle, device: this.device, negotiated: this.agreed, role };
+    const { handle, device, agreed: negotiated, openCounters } = this;
+    const task: WorkerTask = { handle, device, negotiated, openCounters, role };
     const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: task, name: `fuse-${role.kind}` });
     this.running++;
     worker.on('error', panic);

@@ -15,6 +15,7 @@ import { cloneDevice, closeDevice } from './device.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
 import { useDevice } from './forget.js';
 import type { Negotiated } from './init.js';
+import { useOpenCounters } from './open-files.js';
 import { RingQueues, type QueueShare } from './ring-queue.js';
 import { whenListed } from './synthetic.js';
 import { useExtendedSetxattr } from './xattrs.js';
@@ -31,6 +32,7 @@ export interface WorkerTask {
   readonly handle: VolumeHandle;
   readonly device: number;
   readonly negotiated: Negotiated;
+  readonly openCounters: SharedArrayBuffer;
   readonly role: WorkerRole;
 }
 
@@ -83,6 +85,7 @@ function main(): void {
   becomeIoFlusher();
   attachVolume(task.handle);
   useDevice(task.device);
+  useOpenCounters(task.openCounters);
   useExtendedSetxattr(task.negotiated.setxattrExtended);
   whenListed(() => tell({ kind: 'listed' }));
   if (task.role.kind === 'device') serveDeviceRole(task.role.clone);

@@ -1,5 +1,6 @@
 /** What programs see of a mounted volume, over each transport. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -294,6 +295,20 @@ function describeMount(transport: Transport): void {
       assert.equal(sys.setxattr(path, kind, Buffer.from([2, 0, 0, 0])), 0, 'an empty list');
     }
     assert.equal(sys.removexattr(path, 'user.none'), -ENODATA);
+  });
+
+  it('finds data that was written into a hole through a mapping and is not written back yet', () => {
+    const fd = openSync(at('mapped-hole'), O_CREAT | O_RDWR);
+    ftruncateSync(fd, 2 ** 20);
+    const mapping = sys.mmap(fd, 2 ** 20, true);
+    mapping.bytes[500_000] = 7;
+    execFileSync('cp', ['--sparse=auto', at('mapped-hole'), at('copied-hole')]);
+    assert.ok(readFileSync(at('copied-hole')).equals(readFileSync(at('mapped-hole'))));
+    mapping.unmap();
+    closeSync(fd);
+    const reader = openSync(at('mapped-hole'), O_RDONLY);
+    assert.equal(sys.lseek(reader, 0, sys.SEEK_DATA), 499_712, 'what is written back is known exactly');
+    closeSync(reader);
   });
 
   it('has sparse files up to a terabyte', () => {
