@@ -502,7 +502,11 @@ export function removeLayer(name: string): void {
   try {
     changeLayer(
       name,
-      (record, index, slot) => refuseIfUsed(name, record, index, slot),
+      (record, index, slot) => {
+        if (layerParent(record) !== parent)
+          throw new LcfsError('busy', `layer "${name}" was removed meanwhile, and another one has its name; try again`);
+        refuseIfUsed(name, record, index, slot);
+      },
       (_, record, index) => takeOut(record, index, parentSlot),
     );
   } finally {

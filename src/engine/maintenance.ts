@@ -8,7 +8,9 @@ import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
 import { checkpoint } from './checkpoint.js';
+import { LcfsError } from './errors.js';
 import { listLayers } from './layers.js';
+import { panic } from './operation.js';
 import { reapAllOrphans } from './orphans.js';
 import { reclaimStep } from './reclaim.js';
 
@@ -39,13 +41,14 @@ function sleepUntilRung(timeoutMs: number): void {
   Atomics.store(I, MAINTENANCE_BELL, 0);
 }
 
-/** A device that failed is reported once by the checkpoint that met it; reads go on. */
+/** A device that failed is reported once by the checkpoint that met it; reads go on. Anything else ends the process. */
 let reported = false;
 function tryCheckpoint(): void {
   try {
     checkpoint();
   } catch (error) {
-    if (!reported) writeSync(2, `lcfs: ${(error as Error).message}\n`);
+    if (!(error instanceof LcfsError)) panic(error);
+    if (!reported) writeSync(2, `lcfs: ${error.message}\n`);
     reported = true;
   }
 }

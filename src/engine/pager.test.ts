@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { ROOT, closeTestVolume, find, make, openTestVolume, testVolumePath } from '../../test/support/files.js';
 import { I } from '../layout/memory.js';
 import { ENOENT } from '../linux/errno.js';
-import { DIRTY_PAGES, FRAME_COUNT, FRAME_STATE, generation } from './arena.js';
+import { CHANGED, DIRTY_PAGES, FRAME_COUNT, FRAME_STATE, generation } from './arena.js';
 import { checkpoint } from './checkpoint.js';
 import { currentDevice, useDevice } from './device.js';
 import { LcfsError } from './errors.js';
@@ -64,6 +64,16 @@ describe('pager', () => {
     assert.equal(I[DIRTY_PAGES], dirty);
     assert.equal(writeDirtyPages(generation()), dirty);
     closeTestVolume();
+  });
+
+  test('after a failed checkpoint none is acknowledged, although nothing changed since', () => {
+    openTestVolume();
+    checkpoint();
+    I[CHANGED] = 1;
+    withoutWrites(() => assert.throws(checkpoint));
+    assert.equal(I[CHANGED], 0);
+    assert.throws(checkpoint, (error) => error instanceof LcfsError && error.code === 'io');
+    abandonTestVolume();
   });
 
   test('while the device takes no writes, clean pages make room', () => {
