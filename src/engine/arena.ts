@@ -41,7 +41,7 @@ export const GENERATION = 16;
 export const TOTAL_BLOCKS = 17;
 /** Blocks that may be allocated now, those set aside in windows included. More than 2^31 on volumes beyond 8 TiB. */
 export const FREE_BLOCKS = 18;
-/** Blocks promised to operations that are under way. */
+/** Blocks promised to operations that are under way, and for saving slots (slots.ts). */
 export const ADMITTED_BLOCKS = 20;
 /** Blocks freed in the generation of this parity, allocatable when its checkpoint is complete. */
 export const PENDING_BLOCKS = 21; // and 22

@@ -4,7 +4,7 @@ import { MIB, assertSound, withVolume } from '../../test/support/volume.js';
 import { digestLayer } from '../../test/support/digest.js';
 import { ioBuffer } from '../linux/libc.js';
 import { ROOT_INO } from '../layout/constants.js';
-import { EDQUOT, EROFS, ESTALE } from '../linux/errno.js';
+import { EDQUOT, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { checkpoint } from './checkpoint.js';
 import { diffLayers } from './diff.js';
 import { LcfsError, type ErrorCode } from './errors.js';
@@ -160,6 +160,23 @@ describe('layers', () => {
       const ino = put(clone, 'small', 'x'.repeat(40_960));
       assert.equal(write(clone, ino, 40_960, 4096, io, 0, 0), -EDQUOT);
       assert.equal(write(clone, ino, 0, 4096, io, 0, 0), 4096);
+    });
+  });
+
+  test('a full volume has room for the records of all layers that changed', async () => {
+    await withVolume(8 * MIB, () => {
+      createLayer('base');
+      const properties = { long: 'x'.repeat(900) };
+      const clones = Array.from({ length: 600 }, (_, i) => createLayer(`clone${i}`, { parent: 'base', properties }));
+      const filler = createLayer('filler');
+      const ino = put(filler, 'file', 'x');
+      checkpoint();
+      for (const clone of clones) put(clone, 'file', '');
+      io.bytes.fill(1);
+      let written = 4096;
+      for (let offset = 0; written === 4096; offset += 4096) written = write(filler, ino, offset, 4096, io, 0, 0);
+      assert.equal(written, -ENOSPC);
+      checkpoint();
     });
   });
 

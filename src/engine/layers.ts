@@ -59,7 +59,6 @@ import {
   setLayerParent,
   setLayerQuotaBlocks,
   setLayerState,
-  setSlotDirty,
   slotMountsAt,
 } from '../layout/records.js';
 import { ENOENT } from '../linux/errno.js';
@@ -87,8 +86,8 @@ import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic, ringMaintenance } from './operation.js';
-import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
-import { admit, closeWindowsOf, dismiss, pendingBlocks } from './space.js';
+import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { admit, checkpointGivesSpace, closeWindowsOf, dismiss } from './space.js';
 import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
 
 /** Pages of the catalog that creating or removing a layer copies at worst, with its names and properties. */
@@ -195,7 +194,7 @@ function admitCatalog(): void {
     lockShared(CHECKPOINT_LOCK);
     if (admit(BLOCKS_PER_CHANGE, true)) return;
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === 2 || pendingBlocks() === 0)
+    if (tries === 2 || !checkpointGivesSpace())
       throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
     checkpoint();
   }
@@ -394,7 +393,7 @@ function inherit(record: number, parentSlot: number, parent: LayerIndex): void {
 
 /** Seals a layer whose slot is pinned: operations that are changing it finish first. */
 function seal(slot: number, layer: LayerIndex): void {
-  setSlotDirty(slot, 1);
+  markSlotDirty(slot);
   if (layerState(slotRecord(slot)) !== LAYER_WRITABLE) return;
   setLayerState(slotRecord(slot), LAYER_SEALED);
   closeWindowsOf(layer);
@@ -451,7 +450,7 @@ function changeLayer<T, R>(
         return prepare(record, index, slot);
       },
       (prepared) => {
-        setSlotDirty(slot, 1);
+        markSlotDirty(slot);
         return change(prepared, record, index, slot);
       },
     );
@@ -533,7 +532,7 @@ function takeOut(record: number, index: LayerIndex, parentSlot: number): void {
     const parent = slotRecord(parentSlot);
     removeChild(layerParent(record), index);
     setLayerChildren(parent, layerChildren(parent) - 1);
-    setSlotDirty(parentSlot, 1);
+    markSlotDirty(parentSlot);
   }
   setLayerState(record, LAYER_REMOVING);
   closeWindowsOf(index);

@@ -13,15 +13,15 @@
 import { writeSync } from 'node:fs';
 import { LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
-import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState, setSlotDirty } from '../layout/records.js';
+import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState } from '../layout/records.js';
 import { EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
 import { checkpoint } from './checkpoint.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
-import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
-import { admit, chargeTo, dismiss, pendingBlocks } from './space.js';
+import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { admit, chargeTo, checkpointGivesSpace, dismiss } from './space.js';
 import { releasePath, treeChanges, useTree } from './tree.js';
 
 /** Pages that one change of a tree can make: a path of five levels copied, and one split. */
@@ -78,6 +78,7 @@ function tryAcquire(of: LayerIndex): number {
 export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, frees = false): number {
   const found = tryAcquire(of);
   if (found <= 0) return found;
+  // One change more than the operation makes is that of the layer's record in the catalog.
   const blocks = dataBlocks + (changes + 1) * BLOCKS_PER_CHANGE;
   const refused = admitInGeneration(blocks, frees);
   if (refused < 0) {
@@ -106,7 +107,7 @@ function admitInGeneration(blocks: number, frees: boolean): number {
     lockShared(CHECKPOINT_LOCK);
     if (admit(blocks, frees)) return 0;
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === CHECKPOINTS_FOR_SPACE || pendingBlocks() === 0) return -ENOSPC;
+    if (tries === CHECKPOINTS_FOR_SPACE || !checkpointGivesSpace()) return -ENOSPC;
     if (!tryCheckpoint()) return -EIO;
   }
 }
@@ -133,7 +134,7 @@ export function end(result: number): number {
 
 function endWrite(): void {
   if (treeChanges !== changesBefore) {
-    setSlotDirty(slot, 1);
+    markSlotDirty(slot);
     if (I[CHANGED] === 0) Atomics.store(I, CHANGED, 1);
   }
   unlockExclusive(slotLockWord(slot));

@@ -32,7 +32,6 @@ import {
   setLayerCursorType,
   setLayerOwnBlocks,
   setLayerOwnPages,
-  setSlotDirty,
 } from '../layout/records.js';
 import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, GENERATION, REMOVING_LAYERS } from './arena.js';
 import { nextRemoving, removeFromCatalog, removeRemoving, useCatalog } from './catalog.js';
@@ -40,7 +39,7 @@ import { BlockError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic } from './operation.js';
 import { markClean, unpinPage } from './pager.js';
-import { acquireInGeneration, discardSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { acquireInGeneration, discardSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { freeBlocks } from './space.js';
 import { childIndex, pageCount, pageLevel, pinPointer, recordAt, recordType, releasePath, valueOf } from './tree.js';
 
@@ -84,7 +83,7 @@ function reclaimFrom(index: LayerIndex): void {
   seeking = true;
   lockExclusive(slotLockWord(slot));
   const done = layerRootOwner(record) !== index || sweep(layerRootBlockAt(record), -1);
-  setSlotDirty(slot, 1);
+  markSlotDirty(slot);
   Atomics.store(I, CHANGED, 1);
   unlockExclusive(slotLockWord(slot));
   if (done) forgetLayer(slot);
@@ -164,7 +163,6 @@ function forgetLayer(slot: number): void {
   removeRemoving(layer);
   releasePath();
   unlockExclusive(CATALOG_LOCK);
-  setSlotDirty(slot, 0);
   discardSlot(slot);
   Atomics.sub(I, REMOVING_LAYERS, 1);
 }

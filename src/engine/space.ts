@@ -42,6 +42,7 @@ import {
   ADMITTED_BLOCKS,
   BITMAP_AT,
   BITMAP_WORDS,
+  CHANGED,
   FREE_BLOCKS,
   GENERATION,
   GROUP_DIRTY,
@@ -367,6 +368,11 @@ export function admit(blocks: number, frees: boolean): boolean {
   return false;
 }
 
+/** Promises blocks that were part of what an operation under way was admitted for, and stay promised when it ends. */
+export function keepPromised(blocks: number): void {
+  Atomics.add(I, ADMITTED_BLOCKS, blocks);
+}
+
 export function dismiss(blocks: number): void {
   Atomics.sub(I, ADMITTED_BLOCKS, blocks);
 }
@@ -374,6 +380,11 @@ export function dismiss(blocks: number): void {
 /** Blocks that would become free with a checkpoint or two. */
 export function pendingBlocks(): number {
   return W[PENDING_BLOCKS]! + W[PENDING_BLOCKS + 1]!;
+}
+
+/** Whether a checkpoint would let more be admitted: frees become allocatable, and saved slots need no more room. */
+export function checkpointGivesSpace(): boolean {
+  return pendingBlocks() > 0 || Atomics.load(I, CHANGED) !== 0;
 }
 
 // Checkpoint
