@@ -24,6 +24,7 @@ import { closeVolume, type VolumeHandle } from '../engine/volume.js';
 import { startFuse, type FuseSession } from '../fuse/session.js';
 import { close, fcntl } from '../linux/libc.js';
 import { unmountByForce } from '../linux/mount.js';
+import { syncFileSystem } from '../linux/syncfs.js';
 import { describeUsers } from './busy.js';
 import { listen, makeControlServer } from './control.js';
 import { startDocker, type DockerThread } from './docker.js';
@@ -134,6 +135,8 @@ export class Daemon {
       stop: (force) => this.stop(force),
       exit: this.#exit,
       tasks: this.#tasks,
+      // A mount that was taken away holds nothing back.
+      syncMount: () => syncFileSystem(this.mountpoint).catch(() => {}),
     });
     this.#control = makeControlServer({
       routes,

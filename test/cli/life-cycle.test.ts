@@ -2,12 +2,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Layer, LayerReport, Status } from '../../src/daemon/protocol.js';
 import { isRunning } from '../../src/daemon/processes.js';
 import { findMount } from '../../src/linux/mount.js';
+import { mmap, type Mapping } from '../mount/syscalls.js';
 import { Sandbox, exitCode } from './sandbox.js';
 
 let box: Sandbox;
@@ -98,6 +110,34 @@ test('layers are made, cloned, committed, compared and removed', async () => {
   assert.deepEqual(await names(), []);
   assert.equal(existsSync(box.mounted('layers/base')), false);
 });
+
+test('a clone, an export and a commit have what was written through a mapping that is still there', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'mapped');
+  const mapped = mapFile(box.mounted('layers/mapped/file'));
+  mapped.bytes.set(Buffer.from('cloned'));
+  await box.ok('layer', 'clone', 'mapped', 'clone');
+  mapped.unmap();
+  assert.equal(readFileSync(box.mounted('layers/clone/file'), 'utf8').slice(0, 6), 'cloned');
+  const again = mapFile(box.mounted('layers/clone/file'));
+  again.bytes.set(Buffer.from('export'));
+  assert.match(await box.ok('layer', 'export', 'clone'), /export/);
+  again.bytes.set(Buffer.from('commit'));
+  await box.ok('layer', 'commit', 'clone');
+  again.unmap();
+  await box.ok('flush', '--kernel');
+  assert.equal(readFileSync(box.mounted('layers/clone/file'), 'utf8').slice(0, 6), 'commit');
+});
+
+function mapFile(path: string): Mapping {
+  const fd = openSync(path, 'a+');
+  ftruncateSync(fd, 4096);
+  try {
+    return mmap(fd, 4096, true);
+  } finally {
+    closeSync(fd);
+  }
+}
 
 async function spawnOk(command: string, ...args: string[]): Promise<void> {
   const child = spawn(command, args, { stdio: 'inherit' });
