@@ -35,6 +35,8 @@ describe('volume', () => {
   test('formats files of every size it may have, and no other', async () => {
     await withFolder((folder) => {
       refuses('not-found', /--size/, () => formatVolume(join(folder, 'absent')));
+      for (const path of ['/dev/null', folder])
+        refuses('invalid', /neither a block device nor a file/, () => formatVolume(path, { force: true }));
       refuses('invalid', /4 MiB at least/, () => formatVolume(join(folder, 'small'), { bytes: 4 * MIB - 1 }));
       refuses('invalid', /16 TiB at most/, () => formatVolume(join(folder, 'large'), { bytes: 2 ** 45 }));
       for (const bytes of [4 * MIB, 128 * MIB, 129 * MIB + 5000, 300 * 2 ** 30, 3 * 2 ** 40]) {

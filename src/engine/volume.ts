@@ -153,9 +153,12 @@ function lockVolume(fd: number, path: string, readOnly: boolean): void {
 function openDevice(path: string, readOnly: boolean): number {
   let fd: number;
   try {
-    const exclusive = statSync(path).isBlockDevice() && !readOnly ? constants.O_EXCL : 0;
+    const stat = statSync(path);
+    if (!stat.isFile() && !stat.isBlockDevice()) throw new LcfsError('invalid', `${path} is neither a block device nor a file`);
+    const exclusive = stat.isBlockDevice() && !readOnly ? constants.O_EXCL : 0;
     fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive);
   } catch (error) {
+    if (error instanceof LcfsError) throw error;
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT') throw new LcfsError('not-found', `there is no ${path}; make a volume with: lcfs format ${path} --size 20G`);
     if (code === 'EBUSY') throw new LcfsError('busy', `${path} is in use: it is mounted or belongs to another device; unmount it first`);
