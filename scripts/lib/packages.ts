@@ -109,7 +109,8 @@ export async function needDocker(): Promise<DockerPrograms> {
   const version = await packagedVersion();
   if (present !== undefined) return unpackDocker(version, present);
   await install([`docker.io=${version}`]);
-  if (findCommand('docker') === undefined) await install(['docker-cli']); // a package of its own from Debian 13 on
+  // Packages of their own from Debian 13 on, as is what `docker build` needs for BuildKit.
+  if (findCommand('docker') === undefined) await install(['docker-cli', 'docker-buildx']);
   const installed = await installedDocker();
   if (installed === undefined) throw new Error('docker.io was installed, but dockerd, containerd or docker is missing');
   return installed;
