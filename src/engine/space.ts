@@ -308,7 +308,12 @@ export function freeBlocks(block: BlockNumber, count: number): void {
   lockExclusive(SPACE_LOCK);
   const parity = W[GENERATION]! & 1;
   const pending = PENDING_AT + parity * BITMAP_WORDS;
-  if (!allBitsAre(BITMAP_AT, block, count, true) || !allBitsAre(pending, block, count, false)) {
+  const settling = PENDING_AT + (1 - parity) * BITMAP_WORDS;
+  if (
+    !allBitsAre(BITMAP_AT, block, count, true) ||
+    !allBitsAre(pending, block, count, false) ||
+    !allBitsAre(settling, block, count, false)
+  ) {
     unlockExclusive(SPACE_LOCK);
     fail('S2', block, count);
   }
@@ -468,8 +473,7 @@ export function loadGroup(group: number, at: number): void {
   else setBits(BITMAP_AT, group * GROUP_BLOCKS, groupDataStart(group) - group * GROUP_BLOCKS);
   const beyond = (group + 1) * GROUP_BLOCKS - W[TOTAL_BLOCKS]!;
   if (beyond > 0) setBits(BITMAP_AT, W[TOTAL_BLOCKS]!, beyond);
-  let used = 0;
-  for (let i = 0; i < GROUP_WORDS; i++) used += countBits(W[words + i]!);
+  const used = countGroup(BITMAP_AT, group);
   W[GROUP_FREE + group] = GROUP_BLOCKS - used;
   W[FREE_BLOCKS]! += GROUP_BLOCKS - used;
 }
@@ -487,6 +491,29 @@ export function growSpace(blocks: number): void {
     W[GROUP_DIRTY + lastGroup] = 1;
   }
   for (let group = lastGroup + 1; group < groupCount(); group++) loadGroup(group, 0);
+}
+
+/** Recounts what S1 says of the counters. Returns what is wrong, in words. For check, with nothing going on. */
+export function recountSpace(): string[] {
+  const wrong: string[] = [];
+  let free = 0;
+  let pending = 0;
+  for (let group = 0; group < groupCount(); group++) {
+    const clear = GROUP_BLOCKS - countGroup(BITMAP_AT, group);
+    if (clear !== W[GROUP_FREE + group]) wrong.push(`group ${group} has ${clear} free blocks but counts ${W[GROUP_FREE + group]}`);
+    free += clear;
+    pending += countGroup(PENDING_AT, group) + countGroup(PENDING_AT + BITMAP_WORDS, group);
+  }
+  for (let at = WINDOWS_AT; at < WINDOWS_AT + WINDOW_COUNT * WINDOW_WORDS; at += WINDOW_WORDS) free += windowLength(at);
+  if (free !== W[FREE_BLOCKS]) wrong.push(`${free} blocks are free, but ${W[FREE_BLOCKS]} are counted`);
+  if (pending !== pendingBlocks()) wrong.push(`${pending} blocks wait to become free, but ${pendingBlocks()} are counted`);
+  return wrong;
+}
+
+function countGroup(bitmap: number, group: number): number {
+  let bits = 0;
+  for (let i = 0; i < GROUP_WORDS; i++) bits += countBits(W[bitmap + group * GROUP_WORDS + i]!);
+  return bits;
 }
 
 /** Whether the bit of a block is set, for check. */
