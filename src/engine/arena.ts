@@ -78,6 +78,8 @@ export const DEVICE_FAILED = 52;
 export const MAINTENANCE_STOP = 53;
 /** WINDOW_TICK at the last checkpoint. */
 export const IDLE_TICK = 54;
+/** Layers that somebody holds. */
+export const HELD_LAYERS = 55;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

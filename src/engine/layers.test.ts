@@ -10,6 +10,7 @@ import { diffLayers } from './diff.js';
 import { LcfsError, type ErrorCode } from './errors.js';
 import { write } from './file.js';
 import {
+  HELD_LAYERS_MAX,
   commitLayer,
   createLayer,
   findLayer,
@@ -136,6 +137,18 @@ describe('layers', () => {
       assert.equal(releaseLayer('a'), 0);
       removeLayer('a');
       refuses('not-found', () => holdLayer('a'));
+    });
+  });
+
+  test('no more layers are held than leave slots for the others', async () => {
+    await withVolume(16 * MIB, () => {
+      createLayer('base');
+      for (let i = 0; i <= HELD_LAYERS_MAX; i++) createLayer(`clone${i}`, { parent: 'base' });
+      for (let i = 0; i < HELD_LAYERS_MAX; i++) assert.equal(holdLayer(`clone${i}`), 1);
+      assert.equal(holdLayer('clone0'), 2);
+      refuses('busy', () => holdLayer(`clone${HELD_LAYERS_MAX}`));
+      assert.equal(releaseLayer('clone1'), 0);
+      assert.equal(holdLayer(`clone${HELD_LAYERS_MAX}`), 1);
     });
   });
 

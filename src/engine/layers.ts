@@ -62,7 +62,17 @@ import {
   slotMountsAt,
 } from '../layout/records.js';
 import { ENOENT } from '../linux/errno.js';
-import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, LAYER_COUNT, NEXT_LAYER, REMOVING_LAYERS, scratchAt } from './arena.js';
+import {
+  CATALOG_LOCK,
+  CHANGED,
+  CHECKPOINT_LOCK,
+  HELD_LAYERS,
+  LAYER_COUNT,
+  NEXT_LAYER,
+  REMOVING_LAYERS,
+  SLOT_COUNT,
+  scratchAt,
+} from './arena.js';
 import {
   PROPERTY_BYTES_MAX,
   addChild,
@@ -90,6 +100,8 @@ import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } fro
 import { admit, checkpointGivesSpace, closeWindowsOf, dismiss } from './space.js';
 import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
 
+/** So many layers may be held at a time, each of which keeps its slot: the others are for the layers that are worked on. */
+export const HELD_LAYERS_MAX = (SLOT_COUNT / 4) * 3;
 /** Pages of the catalog that creating or removing a layer copies at worst, with its names and properties. */
 const BLOCKS_PER_CHANGE = 64;
 
@@ -577,15 +589,30 @@ export function setQuota(name: string, bytes: number): void {
 /**
  * Counts one more user of a layer, which is not removed meanwhile. Returns how many there are. The slot stays pinned: one
  * that left the arena would forget its holders. The catalog's lock keeps a removal from deciding at the same time.
+ * Throws LcfsError('busy') if HELD_LAYERS_MAX others are held.
  */
 export function holdLayer(name: string): number {
   const slot = acquireSlot(indexOf(name));
   if (slot === 0) throw noSuchLayer(name);
   return readCatalog(() => {
-    if (layerState(slotRecord(slot)) !== LAYER_REMOVING) return addSlotMounts(slot, 1) + 1;
+    const refused = refuseHold(name, slot);
+    if (refused === null) return addHolder(slot);
     releaseSlot(slot);
-    throw noSuchLayer(name);
+    throw refused;
   });
+}
+
+function refuseHold(name: string, slot: number): LcfsError | null {
+  if (layerState(slotRecord(slot)) === LAYER_REMOVING) return noSuchLayer(name);
+  if (loadSlotMounts(slot) > 0 || I[HELD_LAYERS]! < HELD_LAYERS_MAX) return null;
+  return new LcfsError('busy', `layer "${name}" cannot be used: ${HELD_LAYERS_MAX} layers are in use already; unmount some first`);
+}
+
+/** Returns how many there are. */
+function addHolder(slot: number): number {
+  const before = addSlotMounts(slot, 1);
+  if (before === 0) Atomics.add(I, HELD_LAYERS, 1);
+  return before + 1;
 }
 
 /** Counts one user less. Returns how many are left; releasing a layer that nobody holds changes nothing. */
@@ -597,6 +624,7 @@ export function releaseLayer(name: string): number {
       const holders = loadSlotMounts(slot);
       if (holders === 0) return 0;
       if (Atomics.compareExchange(I, slotMountsAt(slot), holders, holders - 1) !== holders) continue;
+      if (holders === 1) Atomics.sub(I, HELD_LAYERS, 1);
       releaseSlot(slot);
       return holders - 1;
     }
