@@ -426,18 +426,18 @@ function clearWindows(group: number, image: number): void {
   }
 }
 
-/** The checkpoint of `generation` is complete: what was freed in it may be allocated. Calls `each` for every run freed. */
-export function settlePending(generation: number, each: (block: BlockNumber, count: number) => void): void {
+/**
+ * The checkpoint of `generation` is complete: what was freed in it may be allocated. Calls `discard` for every run before,
+ * without the lock: until its bits are cleared nobody else has to do with it, and a device may take its time.
+ */
+export function settlePending(generation: number, discard: (block: BlockNumber, count: number) => void): void {
   const parity = generation & 1;
   for (let group = 0; group < groupCount(); group++) {
-    if (W[GROUP_PENDING + parity * GROUPS_MAX + group] === 0) continue;
-    lockExclusive(SPACE_LOCK);
-    settleGroup(group, parity, each);
-    unlockExclusive(SPACE_LOCK);
+    if (W[GROUP_PENDING + parity * GROUPS_MAX + group] !== 0) settleGroup(group, parity, discard);
   }
 }
 
-function settleGroup(group: number, parity: number, each: (block: BlockNumber, count: number) => void): void {
+function settleGroup(group: number, parity: number, discard: (block: BlockNumber, count: number) => void): void {
   const pending = PENDING_AT + parity * BITMAP_WORDS;
   W[GROUP_PENDING + parity * GROUPS_MAX + group] = 0;
   let start = -1;
@@ -450,18 +450,20 @@ function settleGroup(group: number, parity: number, each: (block: BlockNumber, c
     const set = block < end && bitIsSet(pending, block);
     if (set && start < 0) start = block;
     if (set || start < 0) continue;
+    discard(start, block - start);
     settleRun(start, block - start, pending, parity);
-    each(start, block - start);
     start = -1;
   }
 }
 
 function settleRun(block: BlockNumber, count: number, pending: number, parity: number): void {
+  lockExclusive(SPACE_LOCK);
   clearBits(pending, block, count);
   clearBits(BITMAP_AT, block, count);
   chargeGroups(block, count, -1);
   W[FREE_BLOCKS]! += count;
   W[PENDING_BLOCKS + parity]! -= count;
+  unlockExclusive(SPACE_LOCK);
 }
 
 // Opening
