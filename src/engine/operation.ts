@@ -150,6 +150,15 @@ export function ringMaintenance(): void {
 }
 
 /**
+ * For the `catch` around the search for the next of many changes, each of which leaves the tree whole: a block that cannot
+ * be read ends the operation there, and what was done stands. Throws on if nothing was done yet, or at any other error.
+ */
+export function settleForLess(error: unknown): void {
+  if (!(error instanceof BlockError) || treeChanges === changesBefore) throw error;
+  releasePath();
+}
+
+/**
  * Ends an operation that threw: -EIO for a block that could not be read while nothing had been changed yet. Anything
  * else ends the process.
  */

@@ -629,10 +629,11 @@ function copyKey(to: number, from: number): void {
   W[to + 3] = W[from + 3]!;
 }
 
-/** Lets the only child of an inner root be the root. */
+/** Lets the only child of an inner root be the root. One that cannot be read is left as it is: it may have a single child. */
 function shrinkRoot(): void {
   for (;;) {
-    const root = pinChild(rootAt, -1);
+    const root = pinSibling(rootAt, -1);
+    if (root === 0) return;
     if (pageLevel(root) === 0 || pageCount(root) > 1) return unpinPage(root);
     if (pageCount(root) === 0) {
       clearPage(root, 0);
