@@ -3,10 +3,10 @@
  * of the same images. Everything lies in one temporary folder and is taken down whatever happens.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { makeFolder } from '../../scripts/lib/folders.js';
 import { PrivateDocker } from '../../scripts/lib/docker.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { differences, listTar, type ListOptions } from './tar-list.js';
@@ -22,7 +22,7 @@ export interface EnginesOptions {
 }
 
 export class Engines {
-  readonly folder = mkdtempSync(join(tmpdir(), 'lcfs-e-'));
+  readonly folder = makeFolder('lcfs-e-');
   /** A name of its own, so that an LCFS that the machine uses is never met. */
   readonly driver = `lcfs-test-${process.pid}`;
   readonly #all: PrivateDocker[] = [];
