@@ -123,20 +123,22 @@ function removeRecords(ino: Ino, most: number): boolean {
  * opened, and for clones, which inherit the orphans of their parent. Returns how many, or a negative error number.
  */
 export function reapAllOrphans(layer: LayerIndex): number {
-  for (let count = 0; ; count++) {
-    const ino = firstOrphan(layer);
+  // Each is tried once: a record that stays, as a damaged volume may have, must not keep the volume from being served.
+  for (let count = 0, after = 0; ; count++) {
+    const ino = nextOrphan(layer, after);
     if (ino <= 0) return ino < 0 ? ino : count;
+    after = ino;
     const failed = reapOrphan(layer, ino);
     if (failed < 0) return failed;
   }
 }
 
-/** Some orphan of the layer; 0 if there is none. */
-function firstOrphan(layer: LayerIndex): Ino {
+/** The next orphan of the layer behind inode `after`; 0 if there is none. */
+function nextOrphan(layer: LayerIndex, after: Ino): Ino {
   const refused = beginRead(layer);
   if (refused < 0) return refused;
   try {
-    const record = seek(0, ORPHAN, 0, 0);
+    const record = seek(0, ORPHAN, 0, after + 1);
     return end(record !== 0 && recordKey0(record) === 0 && recordType(record) === ORPHAN ? recordLo(record) : 0);
   } catch (error) {
     return abandon(error);
