@@ -73,8 +73,8 @@ async function compareAll(bench: Bench, print: (line: string) => void): Promise<
   await compare('import of a 200 MB root', 5, (docker) => timeImport(docker, debian, false));
   await compare('the same, until it is on the disk', 3, (docker) => timeImport(docker, debian, true));
   await compare('build with apt-get install', 5, (docker) => timeBuild(docker, bench.folder));
-  await compare(`create and remove of ${CONTAINERS} containers`, 5, (docker) => timeContainers(docker, createAndRemove));
-  await compare(`run and remove of ${CONTAINERS} containers`, 3, (docker) => timeContainers(docker, runAndRemove));
+  await compare(`create and remove, each of ${CONTAINERS} containers`, 5, (docker) => timeContainers(docker, createAndRemove));
+  await compare(`run and remove, each of ${CONTAINERS} containers`, 3, (docker) => timeContainers(docker, runAndRemove));
   return found;
 }
 

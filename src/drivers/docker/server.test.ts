@@ -253,13 +253,24 @@ test('ApplyDiff, Changes, DiffSize, Diff', async () => {
     { Path: '/new', Kind: 1 },
   ]);
   assert.deepEqual(await succeed('DiffSize', { ID: 'run', Parent: 'base' }), { Size: 5 });
+  events.length = 0;
   const diff = await send('POST', '/GraphDriver.Diff', '{"ID":"run","Parent":"base"}');
   assert.equal(diff.status, 200);
+  assert.deepEqual(events, ['sync']);
   await succeed('Create', { ID: 'copy', Parent: 'base' });
   assert.deepEqual(await apply('copy', diff.body), { Size: 5 });
   assert.equal(contentOf('copy', 'new'), '12345');
   assert.ok(find(indexOf('copy'), ROOT, 'hello') < 0);
   for (const id of ['copy', 'run', 'base']) await succeed('Remove', { ID: id });
+});
+
+test('a layer that BuildKit wrote into is durable before its diff is read', async () => {
+  await succeed('Create', { ID: 'step' });
+  make(indexOf('step'), ROOT, 'written');
+  events.length = 0;
+  await send('POST', '/GraphDriver.Diff', '{"ID":"step"}');
+  assert.deepEqual(events, ['sync', 'checkpoint']);
+  await succeed('Remove', { ID: 'step' });
 });
 
 test('a diff without a parent is everything in the layer', async () => {
