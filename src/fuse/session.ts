@@ -16,7 +16,7 @@
  * The connection ends when the last mount of it goes, by `stop` or from outside. All threads then end, and `ended`
  * resolves; closing the volume is left to the caller.
  */
-import { realpathSync, statSync, writeFileSync } from 'node:fs';
+import { realpathSync, statSync, statfsSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
 import { reapLeftOrphans } from '../engine/maintenance.js';
@@ -106,6 +106,8 @@ function checkMountpoint(mountpoint: string): string {
   try {
     path = realpathSync(mountpoint);
     if (!statSync(path).isDirectory()) throw new LcfsError('invalid', `mount point ${mountpoint} is not a directory`);
+    // The attributes of a dead mount's root may still be cached; its space never is.
+    statfsSync(path);
   } catch (error) {
     throw mountpointError(mountpoint, error as NodeJS.ErrnoException);
   }
