@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { checkpoint } from '../src/engine/checkpoint.js';
 import { write } from '../src/engine/file.js';
 import { createLayer, layerInfo, removeLayer } from '../src/engine/layers.js';
-import { create, lookup } from '../src/engine/namespace.js';
+import { create, lastUnlinkedIno, lookup, reapOrphan, unlink } from '../src/engine/namespace.js';
 import { reclaimAll } from '../src/engine/maintenance.js';
 import { closeVolume, formatVolume, openVolume } from '../src/engine/volume.js';
 import { ROOT_INO, type Ino, type LayerIndex } from '../src/layout/constants.js';
@@ -20,8 +20,8 @@ import { median, quantile, ratio, type Figure, type Part } from './report.js';
 const DEPTHS = [1, 100, 10_000];
 const CLONES = 1000;
 const LOOKUPS = 20_000;
-/** Each layer of the chain adds as many files. */
-const FILES_PER_LAYER = 10;
+/** All layers of the chain have as many files, so that look-ups differ in nothing but the length of the chain. */
+const FILES = 1000;
 const REGULAR = 0o100644;
 const CHUNK_BYTES = 1 << 20;
 const MIB = 2 ** 20;
@@ -88,12 +88,20 @@ function cloneOnce(parent: string, round: number): number {
 
 const chainLayer = (depth: number): string => `chain-${depth}`;
 
+/** The first layer makes the files, each one after it replaces one of them. */
 function makeChain(length: number): void {
-  for (let depth = 1; depth <= length; depth++) {
-    const layer = createLayer(chainLayer(depth), depth === 1 ? {} : { parent: chainLayer(depth - 1) });
-    for (let i = 0; i < FILES_PER_LAYER; i++) makeFile(layer, `file-${depth}-${i}`);
+  const first = createLayer(chainLayer(1));
+  for (let i = 0; i < FILES; i++) makeFile(first, fileName(i));
+  for (let depth = 2; depth <= length; depth++) {
+    const layer = createLayer(chainLayer(depth), { parent: chainLayer(depth - 1) });
+    const name = Buffer.from(fileName(depth % FILES));
+    unlink(layer, ROOT_INO, name, 0, name.length);
+    reapOrphan(layer, lastUnlinkedIno);
+    makeFile(layer, fileName(depth % FILES));
   }
 }
+
+const fileName = (i: number): string => `file-${i}`;
 
 function makeFile(layer: LayerIndex, name: string): Ino {
   const bytes = Buffer.from(name);
@@ -115,9 +123,9 @@ function makeFilled(name: string, size: number): string {
   return name;
 }
 
-/** Looks up the files of the first layer from the end of chains of different length. */
+/** Looks up the files at the end of chains of different length. */
 function measureLookups(): Figure[] {
-  const names = Array.from({ length: FILES_PER_LAYER }, (_, i) => Buffer.from(`file-1-${i}`));
+  const names = Array.from({ length: FILES }, (_, i) => Buffer.from(fileName(i)));
   const times = DEPTHS.map((depth) => lookupTime(layerInfo(chainLayer(depth)).index, names));
   return DEPTHS.map((depth, i) => ({
     name: `look-up at the end of a chain of ${depth}`,

@@ -4,11 +4,11 @@
  * written out before the next one starts. Containers are driven through the engine's API, so that the time of the command
  * line client, the same for both, does not blur the comparison.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { request } from 'node:http';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PrivateDocker } from '../scripts/lib/docker.js';
+import { makeFolder } from '../scripts/lib/folders.js';
 import { busyboxRoot, debianRoot, DOWNLOADED_FILES } from '../scripts/lib/images.js';
 import { LcfsDaemon } from '../scripts/lib/lcfs.js';
 import { unmountBelow } from '../scripts/lib/mounts.js';
@@ -47,7 +47,7 @@ export async function benchDocker(print: (line: string) => void = console.log): 
 }
 
 function prepare(): Bench {
-  const folder = mkdtempSync(join(tmpdir(), 'lcfs-b-'));
+  const folder = makeFolder('lcfs-b-');
   const driver = `lcfs-bench-${process.pid}`;
   for (const name of ['a', 'b']) mkdirSync(join(folder, name));
   return {
@@ -73,8 +73,8 @@ async function compareAll(bench: Bench, print: (line: string) => void): Promise<
   await compare('import of a 200 MB root', 5, (docker) => timeImport(docker, debian, false));
   await compare('the same, until it is on the disk', 3, (docker) => timeImport(docker, debian, true));
   await compare('build with apt-get install', 5, (docker) => timeBuild(docker, bench.folder));
-  await compare(`create and remove of ${CONTAINERS} containers`, 5, (docker) => timeContainers(docker, createAndRemove));
-  await compare(`run and remove of ${CONTAINERS} containers`, 3, (docker) => timeContainers(docker, runAndRemove));
+  await compare(`create and remove, each of ${CONTAINERS} containers`, 5, (docker) => timeContainers(docker, createAndRemove));
+  await compare(`run and remove, each of ${CONTAINERS} containers`, 3, (docker) => timeContainers(docker, runAndRemove));
   return found;
 }
 

@@ -1,19 +1,32 @@
 /**
  * `npm run bench [-- --json] [-- --only PART…]`: what LCFS costs on this machine, all from the same run.
  *
- * Parts: requests, clones, memory.
+ * Parts: requests, clones, memory, docker (a private Docker Engine on LCFS beside one on overlay2).
  */
 import { parseArgs } from 'node:util';
 import { benchClones } from './clones.js';
+import { benchDocker } from './docker.js';
 import { benchMemory } from './memory.js';
-import { printPart, type Part } from './report.js';
+import { printPart, ratio, type Part } from './report.js';
 import { benchRequests } from './requests.js';
 
 const PARTS: Readonly<Record<string, () => Part | Promise<Part>>> = {
   requests: benchRequests,
   clones: benchClones,
   memory: benchMemory,
+  docker: dockerPart,
 };
+
+async function dockerPart(): Promise<Part> {
+  const comparisons = await benchDocker(() => {});
+  const figures = comparisons.map(({ work, lcfsMs, overlayMs }) => ({
+    name: work,
+    value: lcfsMs,
+    unit: 'ms',
+    note: `${ratio(lcfsMs, overlayMs, 'overlay2')} (${overlayMs.toFixed(0)} ms)`,
+  }));
+  return { title: 'Docker on LCFS, against overlay2 (medians)', figures };
+}
 
 async function main(): Promise<void> {
   const { values, positionals } = parseArgs({

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { BenchDaemon } from './bench-daemon.js';
 import type { Figure, Part } from './report.js';
 
-const CACHE_MIB = 256;
+/** Small, so that the files fill it several times over in a minute. */
+const CACHE_MIB = 16;
 /** What the daemon may take beyond its cache. */
 const BOUND_MIB = 150;
 const FOLDERS = 200;

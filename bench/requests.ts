@@ -38,16 +38,16 @@ export async function benchRequests(): Promise<Part> {
 /** In C where there is a compiler; otherwise in JavaScript, whose own cost is then a part of the figures. */
 function makeLoad(folder: string): { load: Load; language: string } {
   const gcc = findCommand('gcc') ?? findCommand('cc');
-  const arguments_ = (kind: string, where: string, round: number): string[] => [kind, where, String(round), String(OPERATIONS)];
+  const loadArguments = (kind: string, where: string, round: number): string[] => [kind, where, String(round), String(OPERATIONS)];
   const run = (command: string[]): number => Number(execFileSync('taskset', ['-c', LOAD_CPU, ...command], { encoding: 'utf8' }));
   if (gcc === undefined) {
     const script = fileURLToPath(new URL('./load.js', import.meta.url));
-    return { language: 'JavaScript', load: (...args) => run([process.execPath, script, ...arguments_(...args)]) };
+    return { language: 'JavaScript', load: (...args) => run([process.execPath, script, ...loadArguments(...args)]) };
   }
   const program = join(folder, 'load');
   writeFileSync(`${program}.c`, LOAD_SOURCE);
   execFileSync(gcc, ['-O2', '-D_GNU_SOURCE', '-o', program, `${program}.c`]);
-  return { language: 'C', load: (...args) => run([program, ...arguments_(...args)]) };
+  return { language: 'C', load: (...args) => run([program, ...loadArguments(...args)]) };
 }
 
 function measure(load: Load, kind: 'lookup' | 'write', folder: string, start: number): number {

@@ -9,13 +9,13 @@
  *
  * Then everything is taken down again, unless `--keep` leaves it running until `--stop`. Exit code 0 if all went well.
  */
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Client } from '../src/cli/client.js';
 import { formatMicroseconds, formatSize } from '../src/cli/sizes.js';
 import type { Layer, Status } from '../src/daemon/protocol.js';
 import { PrivateDocker } from './lib/docker.js';
+import { makeFolder } from './lib/folders.js';
 import { busyboxRoot } from './lib/images.js';
 import { LcfsDaemon, PLUGIN_DIRECTORY } from './lib/lcfs.js';
 import { unmountBelow } from './lib/mounts.js';
@@ -62,7 +62,7 @@ function checkMachine(): void {
 }
 
 async function prepare(): Promise<Demonstration> {
-  const folder = mkdtempSync(join(tmpdir(), 'lcfs-'));
+  const folder = makeFolder('lcfs-');
   // Beside an LCFS that serves the machine's own Docker, the demonstration takes another name.
   const driver = (await socketAnswers(join(PLUGIN_DIRECTORY, 'lcfs.sock'))) ? `lcfs-${process.pid}` : 'lcfs';
   const lcfs = new LcfsDaemon({ directory: folder, driver, size: VOLUME_SIZE });

@@ -15,15 +15,17 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { CACHE, findCommand, needCommands } from './packages.js';
+import { CACHE } from './folders.js';
+import { needCommands, needStaticBusybox } from './packages.js';
 import { run, tryRun } from './run.js';
 
 /** Makes (or finds in the cache) a tar of a root file system that has busybox with all its commands. */
 export async function busyboxRoot(): Promise<string> {
-  await needCommands('busybox', 'tar');
+  await needCommands('tar');
+  const busybox = await needStaticBusybox();
   return cached('busybox.tar', async (root) => {
     for (const name of ['bin', 'etc', 'proc', 'sys', 'dev', 'root', 'tmp', 'var']) mkdirSync(join(root, name));
-    copyFileSync(findCommand('busybox')!, join(root, 'bin/busybox'));
+    copyFileSync(busybox, join(root, 'bin/busybox'));
     const applets = (await run(join(root, 'bin/busybox'), ['--list'])).trim().split('\n');
     for (const applet of applets) if (applet !== 'busybox') symlinkSync('busybox', join(root, 'bin', applet));
     writeFileSync(join(root, 'etc/passwd'), 'root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n');

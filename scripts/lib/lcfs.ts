@@ -102,6 +102,12 @@ export class LcfsDaemon {
     return tryRun(process.execPath, [CLI, 'check', this.volume]);
   }
 
+  /** Ends the daemon as a crash would. */
+  async kill(): Promise<void> {
+    await this.#server?.kill();
+    this.#server = undefined;
+  }
+
   release(): void {
     this.#server?.release();
   }

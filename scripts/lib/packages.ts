@@ -8,12 +8,9 @@
  * already, that version is only unpacked to a folder of its own.
  */
 import { accessSync, chmodSync, constants, existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import { delimiter, join } from 'node:path';
+import { CACHE } from './folders.js';
 import { run, tryRun } from './run.js';
-
-/** Downloads and built root file systems that later runs use again. */
-export const CACHE = join(tmpdir(), 'lcfs-test-cache');
 
 /** Commands and the package that each comes from. */
 const PACKAGES: Readonly<Record<string, string>> = {
@@ -27,6 +24,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   setfattr: 'attr',
   getcap: 'libcap2-bin',
 };
+
+export { CACHE } from './folders.js';
 
 const POLICY = '/usr/sbin/policy-rc.d';
 const POLICY_ASIDE = '/usr/sbin/policy-rc.d.before-lcfs';
@@ -109,7 +108,8 @@ export async function needDocker(): Promise<DockerPrograms> {
   const version = await packagedVersion();
   if (present !== undefined) return unpackDocker(version, present);
   await install([`docker.io=${version}`]);
-  if (findCommand('docker') === undefined) await install(['docker-cli']); // a package of its own from Debian 13 on
+  // Packages of their own from Debian 13 on, as is what `docker build` needs for BuildKit.
+  if (findCommand('docker') === undefined) await install(['docker-cli', 'docker-buildx']);
   const installed = await installedDocker();
   if (installed === undefined) throw new Error('docker.io was installed, but dockerd, containerd or docker is missing');
   return installed;
@@ -143,13 +143,28 @@ async function packagedVersion(): Promise<string> {
 
 /** Unpacks docker.io beside the Docker that is installed, which stays as it is and lends containerd and runc. */
 async function unpackDocker(version: string, present: DockerPrograms): Promise<DockerPrograms> {
-  const root = join(CACHE, `docker-${version.replace(/[^\w.]/g, '_')}`);
-  if (!existsSync(join(root, 'usr/sbin/dockerd'))) {
-    mkdirSync(root, { recursive: true });
-    await tryRun('chmod', ['a+rx', root]); // apt's download user writes here
-    await run('apt-get', ['download', `docker.io=${version}`], { cwd: root });
-    await run('sh', ['-c', 'for deb in *.deb; do dpkg-deb -x "$deb" .; done'], { cwd: root });
-  }
+  const root = await unpack('docker.io', version);
   const docker = [join(root, 'usr/bin/docker'), present.docker].find(isExecutable)!;
   return { docker, dockerd: join(root, 'usr/sbin/dockerd'), containerd: present.containerd, version, path: join(root, 'usr/bin') };
+}
+
+/** Path of a busybox that needs no libraries. Its package excludes that of the dynamic one, which may be installed. */
+export async function needStaticBusybox(): Promise<string> {
+  await needCommands('busybox');
+  const installed = findCommand('busybox')!;
+  const { stdout, stderr } = await tryRun('ldd', [installed]);
+  if (/not a dynamic executable|statically linked/.test(stdout + stderr)) return installed;
+  const root = await unpack('busybox-static');
+  return [join(root, 'usr/bin/busybox'), join(root, 'bin/busybox')].find(isExecutable)!;
+}
+
+/** Downloads a package and unpacks it to a folder of the cache, which is returned. Nothing is installed. */
+async function unpack(name: string, version = ''): Promise<string> {
+  const root = join(CACHE, `${name}-${version}`.replace(/[^\w.-]/g, '_'));
+  if (existsSync(join(root, 'usr'))) return root;
+  await updateIndex();
+  mkdirSync(root, { recursive: true });
+  await run('apt-get', ['download', version === '' ? name : `${name}=${version}`], { cwd: root });
+  await run('sh', ['-c', 'for deb in *.deb; do dpkg-deb -x "$deb" .; done'], { cwd: root });
+  return root;
 }

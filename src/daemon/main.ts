@@ -1,322 +1,43 @@
-/**
- * The daemon: opens a volume, mounts it and serves it until it is stopped.
- *
- * Threads, all attached to the same arena: the main one (control server; does nothing that takes long), the FUSE threads
- * (fuse/session.ts), one for maintenance, one for each driver that is served (containerd, Docker), and one for tasks
- * (tasks.ts).
- *
- * Start: volume, mount, maintenance, drivers, control socket. Each step that fails takes back the ones before it.
- * Stop:  unmount – refused while the mount is in use – then drivers, tasks, maintenance, volume, control socket. The mount
- *        goes first because it alone can refuse; nobody can reach the volume afterwards.
- *
- * The daemon also ends, in the same order, when the mount is taken away from outside (umount).
- */
-import { setTimeout as delay } from 'node:timers/promises';
-import { rmSync } from 'node:fs';
-import type { Server } from 'node:http';
+/** Runs a daemon in this process: what belongs to the process rather than to the volume. */
+import { writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
-import type { Worker } from 'node:worker_threads';
-import { BLOCK_BYTES } from '../layout/constants.js';
-import { I } from '../layout/memory.js';
-import { FRAME_COUNT, FSYNC_STRICT, SYNC_INTERVAL_MS } from '../engine/arena.js';
-import { LcfsError } from '../engine/errors.js';
-import { stopMaintenance } from '../engine/maintenance.js';
-import { limitFrames } from '../engine/pager.js';
-import { closeVolume, formatVolume, openVolume, volumeInfo, type VolumeHandle } from '../engine/volume.js';
-import { close, fcntl } from '../linux/libc.js';
 import { keepMallocSmall } from '../linux/malloc.js';
-import { unmountByForce } from '../linux/mount.js';
-import { startFuse, type FuseSession } from '../fuse/session.js';
-import { describeUsers } from './busy.js';
-import { listen, makeControlServer } from './control.js';
+import { Daemon } from './daemon.js';
 import { reportFailure, reportReady } from './detach.js';
-import { startContainerd, startDocker, type DriverThread } from './drivers.js';
-import { openLog, type Logger } from './log.js';
 import type { DaemonOptions } from './options.js';
-import { PROTOCOL_VERSION, type Status } from './protocol.js';
-import { makeRoutes } from './routes.js';
-import { prepareMountpoint, prepareSocketFolder, settleOptions, type Settings } from './settings.js';
-import { defaultSocket, linkDefaultSocket, removeIfStale } from './sockets.js';
-import { TaskThread } from './tasks.js';
-import { endOnUncaught, endWithBug, joinThread, startThread } from './threads.js';
-import { packageVersion } from './version.js';
+import { settleOptions } from './settings.js';
 
-/** Those who only look (updatedb, a shell completing a name) are gone by then. */
-const BUSY_PATIENCE_MS = 3000;
-const BUSY_RETRY_MS = 200;
-const SWEEP_MS = 60_000;
 /**
  * Young generations of JavaScript heaps stay at 1 MiB rather than growing to 16: what the daemon makes is garbage at once,
  * and memory is for the page cache. The first is for the threads still to come, the second for this one.
  */
 const HEAP_FLAGS = ['--max-semi-space-size=1', '--semi-space-growth-factor=1'];
-const F_DUPFD_CLOEXEC = 1030;
-/** The answer to `lcfs stop` is out long before. */
-const EXIT_PATIENCE_MS = 1000;
+/** From -1000 (never) to 1000 (first of all). */
+const OOM_SCORE_ADJUSTMENT = -900;
 
 /** Runs until the volume is closed again. Throws LcfsError if it can't be opened or mounted. */
 export async function runDaemon(options: DaemonOptions): Promise<void> {
   let daemon: Daemon;
   for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
   keepMallocSmall();
+  spareFromOom();
   try {
     daemon = await Daemon.start(settleOptions(options));
   } catch (error) {
     if (reportFailure(error)) process.exit(1);
     throw error;
   }
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => void daemon.stopOnSignal(signal));
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void daemon.stopOnSignal(signal));
   reportReady(daemon.mountpoint);
   process.exitCode = await daemon.ended;
   process.exit();
 }
 
-/** What has been started, in reverse order of how it ends. */
-class Daemon {
-  readonly #settings: Settings;
-  readonly #log: Logger;
-  readonly #started = new Date();
-  /** Settles with the exit code when the process may end. */
-  readonly ended: Promise<number>;
-  #end!: (exitCode: number) => void;
-  #session!: FuseSession;
-  #maintenance!: Worker;
-  #drivers: DriverThread[] = [];
-  #device = -1;
-  #exitCode = 0;
-  #tasks!: TaskThread;
-  #control!: Server;
-  #sweeper!: NodeJS.Timeout;
-  #link: string | undefined;
-  #stopping: Promise<void> | undefined;
-  #closing: Promise<void> | undefined;
-
-  private constructor(settings: Settings, log: Logger) {
-    this.#settings = settings;
-    this.#log = log;
-    this.ended = new Promise((settle) => (this.#end = settle));
-  }
-
-  get mountpoint(): string {
-    return this.#settings.mountpoint;
-  }
-
-  static async start(settings: Settings): Promise<Daemon> {
-    const log = openLog(settings.logShape, 'main');
-    const daemon = new Daemon(settings, log);
-    prepareMountpoint(settings.mountpoint, log);
-    // Sockets and the log are for root alone; the working directory must not keep a file system busy.
-    process.umask(0o077);
-    process.chdir('/');
-    prepareSocketFolder(settings.control);
-    await refuseSecondDaemon(settings);
-    const handle = openOrFormat(settings, log);
-    endOnUncaught(log);
-    try {
-      await daemon.#serve(handle);
-    } catch (error) {
-      await daemon.#takeBack();
-      throw error;
-    }
-    return daemon;
-  }
-
-  /** Everything after the volume is open. */
-  async #serve(handle: VolumeHandle): Promise<void> {
-    const { mountpoint, device, transport } = this.#settings;
-    I[FSYNC_STRICT] = this.#settings.fsync === 'strict' ? 1 : 0;
-    limitFrames(Math.floor(this.#settings.cacheBytes / BLOCK_BYTES));
-    const fuseLog = this.#log.child({ thread: 'fuse' });
-    this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
-    this.#session = await startFuse(handle, { mountpoint, source: device, transport, log: (line) => fuseLog.info(line) });
-    // What goes wrong on the way is logged, and shown by the exit code.
-    void this.#session.ended.then(() => this.#close()).catch(() => {});
-    this.#startTasks(handle);
-    await this.#startDrivers(handle);
-    await this.#startControl();
-    this.#log.info({ transport: this.#session.transport, fsync: this.#settings.fsync }, `volume ${device} is mounted on ${mountpoint}`);
-  }
-
-  async #startDrivers(handle: VolumeHandle): Promise<void> {
-    const { containerd, containerdAddress, docker, mountpoint } = this.#settings;
-    const { transport, device } = this.#session;
-    const data = { handle, mountpoint, device };
-    if (containerd !== null)
-      this.#drivers.push(await startContainerd({ ...data, socket: containerd, address: containerdAddress }, this.#log));
-    if (docker !== null) this.#drivers.push(await startDocker({ ...data, socket: docker, transport }, this.#log));
-  }
-
-  #startTasks(handle: VolumeHandle): void {
-    // Of our own: the mount may go, and close its descriptor, while a task is under way.
-    this.#device = duplicate(this.#session.device);
-    const data = { handle, device: this.#device };
-    const start = (): Worker => startThread(new URL('./task-worker.js', import.meta.url), 'task', data, this.#log);
-    this.#tasks = new TaskThread(start);
-    this.#sweeper = setInterval(() => void this.#tasks.run('sweepStats', {}).catch(() => {}), SWEEP_MS).unref();
-  }
-
-  async #startControl(): Promise<void> {
-    const routes = makeRoutes({
-      status: () => this.#status(),
-      stop: (force) => this.stop(force),
-      exit: this.#exit,
-      tasks: this.#tasks,
-    });
-    this.#control = makeControlServer({
-      routes,
-      onRefusal: (what, error) => this.#log.debug(`${what}: ${(error as Error).message}`),
-      onBug: (error) => endWithBug(this.#log, 'a control request failed', error),
-    });
-    await listen(this.#control, this.#settings.control);
-    if (this.#settings.control !== defaultSocket(this.mountpoint))
-      this.#link = await linkDefaultSocket(this.mountpoint, this.#settings.control);
-  }
-
-  #status(): Status {
-    const info = volumeInfo();
-    const { total, used, free } = info.blocks;
-    const settings = this.#settings;
-    return {
-      protocol: PROTOCOL_VERSION,
-      version: packageVersion(),
-      pid: process.pid,
-      started: this.#started.toISOString(),
-      volume: info.path,
-      uuid: info.uuid,
-      mountpoint: settings.mountpoint,
-      control: settings.control,
-      containerd: settings.containerd,
-      docker: settings.docker,
-      transport: this.#session.transport,
-      fsync: settings.fsync,
-      generation: info.generation - 1,
-      blocks: { total, used, free },
-      blockBytes: BLOCK_BYTES,
-      layers: info.layers,
-      removing: info.removing,
-      cache: { bytes: info.cacheBytes, bytesMax: FRAME_COUNT * BLOCK_BYTES },
-      syncerSeconds: I[SYNC_INTERVAL_MS]! / 1000,
-      memoryBytes: process.memoryUsage.rss(),
-    };
-  }
-
-  /** Unmounts and closes the volume. Throws LcfsError `busy` naming the users, and goes on serving. */
-  stop(force: boolean): Promise<void> {
-    this.#stopping ??= this.#unmount(force)
-      .then(() => this.#close())
-      .finally(() => (this.#stopping = undefined));
-    return this.#stopping;
-  }
-
-  async stopOnSignal(signal: string): Promise<void> {
-    this.#log.info(`${signal}: stopping`);
-    try {
-      await this.stop(false);
-      this.#exit();
-    } catch (error) {
-      if (!(error instanceof LcfsError)) throw error;
-      this.#log.error(error.message);
-    }
-  }
-
-  async #unmount(force: boolean): Promise<void> {
-    if (force) return this.#unmountByForce();
-    await this.#awaitUnused();
-    await this.#session.stop();
-  }
-
-  /** Ends the connection at once: whatever is still open on the mount gives errors from now on. */
-  async #unmountByForce(): Promise<void> {
-    // A mount that only lives on in other mount namespaces can't be reached this way.
-    if (unmountByForce(this.mountpoint) < 0) await this.#session.stop({ lazy: true });
-    await this.#session.ended;
-  }
-
-  /** Waits a little for users that are about to leave. */
-  async #awaitUnused(): Promise<void> {
-    const deadline = Date.now() + BUSY_PATIENCE_MS;
-    for (let users = describeUsers(this.mountpoint); users !== ''; users = describeUsers(this.mountpoint)) {
-      if (Date.now() > deadline) {
-        throw new LcfsError(
-          'busy',
-          `${this.mountpoint} is in use by ${users}: end them first, or stop it anyway with lcfs stop --force ${this.mountpoint}`,
-        );
-      }
-      await delay(BUSY_RETRY_MS);
-    }
-  }
-
-  /** After the mount is gone: ends all threads and closes the volume. */
-  #close(): Promise<void> {
-    this.#closing ??= this.#closeOnce();
-    return this.#closing;
-  }
-
-  async #closeOnce(): Promise<void> {
-    clearInterval(this.#sweeper);
-    await Promise.all([...this.#drivers.map((driver) => driver.stop()), this.#tasks?.close()]);
-    if (this.#device >= 0) close(this.#device);
-    try {
-      await this.#endVolume();
-    } finally {
-      this.#closeControl();
-      // Without a stop request that waits for its answer, nothing else ends the process.
-      setTimeout(this.#exit, EXIT_PATIENCE_MS);
-    }
-  }
-
-  /** Throws LcfsError if the device fails; the volume is then as of its last checkpoint. */
-  async #endVolume(): Promise<void> {
-    stopMaintenance();
-    await joinThread(this.#maintenance);
-    try {
-      closeVolume();
-      this.#log.info(`volume ${this.#settings.device} is closed`);
-    } catch (error) {
-      this.#log.error((error as Error).message);
-      this.#exitCode = 1;
-      throw error;
-    }
-  }
-
-  readonly #exit = (): void => this.#end(this.#exitCode);
-
-  #closeControl(): void {
-    if (this.#link !== undefined) rmSync(this.#link, { force: true });
-    this.#control?.close();
-  }
-
-  /** Undoes a start that failed half-way. */
-  async #takeBack(): Promise<void> {
-    if (this.#session === undefined) await this.#endVolume();
-    else await this.#unmountByForce().then(() => this.#close());
-  }
-}
-
-/** Another number for an open file. */
-function duplicate(fd: number): number {
-  return fcntl(fd, F_DUPFD_CLOEXEC, 0);
-}
-
-async function refuseSecondDaemon(settings: Settings): Promise<void> {
-  for (const socket of new Set([settings.control, defaultSocket(settings.mountpoint)])) {
-    if (await removeIfStale(socket)) continue;
-    throw new LcfsError(
-      'busy',
-      `a daemon serves ${settings.mountpoint} already (control socket ${socket}): stop it with lcfs stop, or choose another mountpoint or --control`,
-    );
-  }
-}
-
-/** Opens the volume; with --format, makes it first where there is none. */
-function openOrFormat(settings: Settings, log: Logger): VolumeHandle {
-  const { device, cacheBytesMax, formatBytes } = settings;
+/** When memory runs out, others go first: all containers hang on this process. */
+function spareFromOom(): void {
   try {
-    return openVolume(device, { cacheBytes: cacheBytesMax });
-  } catch (error) {
-    if (!settings.format || !(error instanceof LcfsError) || !['not-found', 'corrupt'].includes(error.code)) throw error;
+    writeFileSync('/proc/self/oom_score_adj', String(OOM_SCORE_ADJUSTMENT));
+  } catch {
+    // Not allowed in every container; nothing depends on it.
   }
-  formatVolume(device, formatBytes === null ? {} : { bytes: formatBytes });
-  log.info(`formatted ${device}`);
-  return openVolume(device, { cacheBytes: cacheBytesMax });
 }

@@ -24,6 +24,8 @@ export interface Service {
   /** Ends the process, once the answer to the stop is out. */
   exit: () => void;
   tasks: TaskThread;
+  /** Brings what programs wrote through memory mappings into the volume: before a layer is sealed, compared or made durable. */
+  syncMount: () => Promise<void>;
 }
 
 export function makeRoutes(service: Service): Route[] {
@@ -39,7 +41,10 @@ function volumeRoutes(service: Service): Route[] {
   return [
     route('GET', 'status', () => service.status()),
     route('POST', 'stop', (call) => stop(service, call)),
-    route('POST', 'commit', () => tasks.run('checkpoint', {})),
+    route('POST', 'commit', async () => {
+      await service.syncMount();
+      return tasks.run('checkpoint', {});
+    }),
     route('POST', 'syncer', async (call) => tasks.run('setSyncer', { seconds: requiredNumber(await readBody(call), 'seconds') })),
     route('POST', 'pcache', async (call) => tasks.run('setCache', { bytes: requiredNumber(await readBody(call), 'bytes') })),
     route('POST', 'flush', (call) => flush(tasks, call)),
@@ -74,28 +79,46 @@ function layerRoutes(service: Service): Route[] {
   const { tasks } = service;
   return [
     route('GET', 'layers', (call) => stream(tasks, 'listLayers', {}, call)),
-    route('POST', 'layers', async (call) => tasks.run('createLayer', newLayer(await readBody(call)))),
+    route('POST', 'layers', async (call) => createLayer(service, newLayer(await readBody(call)))),
     route('GET', 'layers/:name', (call) => tasks.run('layer', { name: call.names[0] })),
     route('DELETE', 'layers/:name', (call) => tasks.run('removeLayer', { name: call.names[0] })),
-    route('POST', 'layers/:name/commit', async (call) =>
-      tasks.run('commitLayer', { name: call.names[0], newName: textIn(await readBody(call), 'newName') }),
-    ),
+    route('POST', 'layers/:name/commit', async (call) => {
+      const newName = textIn(await readBody(call), 'newName');
+      await service.syncMount();
+      return tasks.run('commitLayer', { name: call.names[0], newName });
+    }),
   ];
 }
 
-function newLayer(body: Record<string, unknown>): object {
+interface NewLayer {
+  name: string;
+  parent: string | undefined;
+  quotaBytes: number | undefined;
+}
+
+function newLayer(body: Record<string, unknown>): NewLayer {
   const name = textIn(body, 'name');
   if (name === undefined) throw new LcfsError('invalid', 'name is missing');
   return { name, parent: textIn(body, 'parent'), quotaBytes: numberIn(body, 'quotaBytes') };
 }
 
-function contentRoutes({ tasks }: Service): Route[] {
+/** A parent is sealed by it. */
+async function createLayer({ tasks, syncMount }: Service, layer: NewLayer): Promise<unknown> {
+  if (layer.parent !== undefined) await syncMount();
+  return tasks.run('createLayer', layer);
+}
+
+function contentRoutes(service: Service): Route[] {
+  const { tasks } = service;
   return [
-    route('GET', 'layers/:name/diff', (call) => stream(tasks, 'diff', { name: call.names[0], base: call.query.get('base') }, call)),
+    route('GET', 'layers/:name/diff', async (call) => {
+      await service.syncMount();
+      return stream(tasks, 'diff', { name: call.names[0], base: call.query.get('base') }, call);
+    }),
     route('PUT', 'layers/:name/content', (call) =>
       tasks.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal),
     ),
-    route('GET', 'layers/:name/content', (call) => exportTar(tasks, call)),
+    route('GET', 'layers/:name/content', (call) => exportTar(service, call)),
   ];
 }
 
@@ -111,7 +134,8 @@ async function stream(
   return endStream(call.response, contentType);
 }
 
-function exportTar(tasks: TaskThread, call: Call): Promise<typeof STREAMED> {
+async function exportTar({ tasks, syncMount }: Service, call: Call): Promise<typeof STREAMED> {
+  await syncMount();
   const args = { name: call.names[0], base: call.query.get('base'), whole: call.query.get('whole') === '1' };
   return stream(tasks, 'export', args, call, 'application/x-tar');
 }

@@ -39,11 +39,9 @@ export const CATALOG_LOCK = 4;
 export const SPACE_LOCK = 5;
 export const GENERATION = 16;
 export const TOTAL_BLOCKS = 17;
-/** Blocks that may be allocated now, windows excluded. */
+/** Blocks that may be allocated now, those set aside in windows included. More than 2^31 on volumes beyond 8 TiB. */
 export const FREE_BLOCKS = 18;
-/** Blocks set aside in windows. */
-export const WINDOWED_BLOCKS = 19;
-/** Blocks promised to operations that are under way. */
+/** Blocks promised to operations that are under way, and for saving slots (slots.ts). */
 export const ADMITTED_BLOCKS = 20;
 /** Blocks freed in the generation of this parity, allocatable when its checkpoint is complete. */
 export const PENDING_BLOCKS = 21; // and 22
@@ -80,6 +78,8 @@ export const DEVICE_FAILED = 52;
 export const MAINTENANCE_STOP = 53;
 /** WINDOW_TICK at the last checkpoint. */
 export const IDLE_TICK = 54;
+/** Layers that somebody holds. */
+export const HELD_LAYERS = 55;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

@@ -2,10 +2,12 @@
  * Check: proves a volume.
  *
  *  - every page reachable has the right checksum, level, owner and generation, and keys in order;
- *  - every block is free, or in use by exactly one thing, its owner; nothing is in use twice, nothing is lost;
+ *  - every block is free, or in use by exactly one thing, its owner; nothing is in use twice, nothing is lost, and the
+ *    counts of free blocks are right;
  *  - the catalog is consistent: names, parents, children, counters;
  *  - in every layer: every name leads to an inode and back, link counts, sizes of directories, block counts and numbers of
- *    inodes are right, orphans are listed, no extent overlaps another or lies beyond the owner's reach;
+ *    inodes are right, orphans are listed, no extent overlaps another, and what is inherited belongs to an ancestor that
+ *    still has it;
  *  - on demand, every data block has the checksum that its extent says.
  *
  * A layer's records are examined one by one, those it inherits included, unless it has no page of its own: then it is its
@@ -44,6 +46,8 @@ import {
 import { B, W } from '../layout/memory.js';
 import {
   INODE_WORDS,
+  RECORD_WORDS,
+  childBlock,
   childOwner,
   direntIno,
   direntKind,
@@ -90,7 +94,7 @@ import { hashHi, hashLo, hashName } from './hash.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { unpinPage } from './pager.js';
 import { saveAllSlots } from './slots.js';
-import { bitmapBlock, groupCount, groupImage } from './space.js';
+import { bitmapBlock, groupCount, groupImage, recountSpace } from './space.js';
 import { find, pageCount, pageLevel, pinPointer, recordAt, recordBytes, recordType, releasePath, useTree, valueOf } from './tree.js';
 import { compareKeys } from './walk.js';
 
@@ -143,6 +147,7 @@ export function checkVolume(options: CheckOptions = {}): CheckResult {
     checkTree('the catalog', CATALOG_ROOT, CATALOG_OWNER);
     checkCatalog(options);
     compareBitmaps();
+    for (const error of recountSpace()) report(error);
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     report(error.message);
@@ -164,6 +169,11 @@ function mark(block: BlockNumber, count: number, what: string): void {
     if ((seen[at >>> 5]! & bit) !== 0) report(`${what}: block ${at} is in use twice`);
     seen[at >>> 5]! |= bit;
   }
+}
+
+function isMarked(block: BlockNumber, count: number): boolean {
+  for (let at = block; at < block + count; at++) if ((seen[at >>> 5]! & (1 << (at & 31))) === 0) return false;
+  return true;
 }
 
 /** Superblocks and both copies of each group's bitmap. */
@@ -206,7 +216,8 @@ function checkTree(what: string, root: number, owner: LayerIndex): void {
   if (childOwner(root) === owner) checkPage(what, root, -1, owner);
 }
 
-function checkPage(what: string, pointer: number, level: number, owner: LayerIndex): void {
+/** Runs with the page that a pointer leads to; reports one that cannot be read. */
+function withPage(what: string, pointer: number, level: number, work: (page: number) => void): void {
   let page: number;
   try {
     page = pinPointer(pointer, level);
@@ -214,11 +225,20 @@ function checkPage(what: string, pointer: number, level: number, owner: LayerInd
     if (!(error instanceof BlockError)) throw error;
     return report(`${what}: ${error.message}`);
   }
-  mark(pageBlock(page), 1, what);
-  result.pages++;
-  ownPages++;
-  checkRecords(what, page, owner);
-  unpinPage(page);
+  try {
+    work(page);
+  } finally {
+    unpinPage(page);
+  }
+}
+
+function checkPage(what: string, pointer: number, level: number, owner: LayerIndex): void {
+  withPage(what, pointer, level, (page) => {
+    mark(pageBlock(page), 1, what);
+    result.pages++;
+    ownPages++;
+    checkRecords(what, page, owner);
+  });
 }
 
 function checkRecords(what: string, page: number, owner: LayerIndex): void {
@@ -264,23 +284,38 @@ function checkData(where: string, record: number): void {
   }
 }
 
-/** Visits the records of a whole tree in key order, inherited ones included. Returns false if a page was unreadable. */
-function eachRecord(pointer: number, level: number, visit: (record: number) => void): boolean {
-  let page: number;
-  try {
-    page = pinPointer(pointer, level);
-  } catch (error) {
-    if (!(error instanceof BlockError)) throw error;
-    report(error.message);
-    return false;
-  }
-  let whole = true;
-  for (let i = 0; i < pageCount(page); i++) {
-    if (pageLevel(page) === 0) visit(recordAt(page, i));
-    else whole = eachRecord(valueOf(recordAt(page, i)), pageLevel(page) - 1, visit) && whole;
-  }
-  unpinPage(page);
-  return whole;
+/** Where the key is kept that a walk passed last, of a record or of a pointer. */
+const passedKey = (): number => RUN_AT + 3 * BLOCK_WORDS;
+let passedPointer = true;
+
+/** Visits the records of a whole tree in key order, inherited ones included. */
+function eachRecord(what: string, root: number, visit: (record: number) => void): void {
+  W.fill(0, passedKey(), passedKey() + RECORD_WORDS);
+  passedPointer = true;
+  recordsBelow(what, root, -1, visit);
+}
+
+function recordsBelow(what: string, pointer: number, level: number, visit: (record: number) => void): void {
+  if (!isMarked(childBlock(pointer), 1))
+    report(`${what}: page in block ${childBlock(pointer)} is none that layer ${childOwner(pointer)} has`);
+  withPage(what, pointer, level, (page) => {
+    for (let i = 0; i < pageCount(page); i++) {
+      const record = recordAt(page, i);
+      const isLeaf = pageLevel(page) === 0;
+      // The first pointer also stands for lower keys than its own.
+      if (isLeaf || i > 0) passKey(what, record, !isLeaf);
+      if (isLeaf) visit(record);
+      else recordsBelow(what, valueOf(record), pageLevel(page) - 1, visit);
+    }
+  });
+}
+
+/** Keys ascend over the whole tree; only a record and the pointer in front of it may have the same. */
+function passKey(what: string, record: number, isPointer: boolean): void {
+  const order = compareKeys(passedKey(), record);
+  if (order > 0 || (order === 0 && !passedPointer)) report(`${what}: key of inode or layer ${W[record]} is in the wrong page`);
+  W.copyWithin(passedKey(), record, record + RECORD_WORDS);
+  passedPointer = isPointer;
 }
 
 // The catalog
@@ -295,10 +330,10 @@ interface LayerSeen {
 function checkCatalog(options: CheckOptions): void {
   const layers = new Map<LayerIndex, LayerSeen>();
   const order: number[] = [];
-  eachRecord(CATALOG_ROOT, -1, (record) => noteCatalogRecord(record, layers, order));
+  eachRecord('the catalog', CATALOG_ROOT, (record) => noteCatalogRecord(record, layers, order));
   let named = 0;
   for (const index of order) {
-    const state = checkLayer(index, layers);
+    const state = tryLayer(index, layers);
     if (state !== LAYER_REMOVING) named++;
     result.layers++;
     options.progress?.(index, result.layers);
@@ -346,23 +381,37 @@ function checkFamilies(layers: Map<LayerIndex, LayerSeen>): void {
   }
 }
 
-/** Checks one layer and returns its state. */
-function checkLayer(index: LayerIndex, layers: Map<LayerIndex, LayerSeen>): number {
+/** Checks one layer and returns its state. A page that cannot be read ends its check, not that of the others. */
+function tryLayer(index: LayerIndex, layers: Map<LayerIndex, LayerSeen>): number {
+  const state = layerState(catalogRecord(index));
+  try {
+    checkLayer(index, layers);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    report(`layer ${index}: ${error.message}`);
+  }
+  return state;
+}
+
+function checkLayer(index: LayerIndex, layers: Map<LayerIndex, LayerSeen>): void {
   const copy = catalogRecord(index);
   const state = layerState(copy);
   const what = `layer ${index}`;
-  if (state === LAYER_REMOVING) {
-    markRemoving(what, copy, index);
-    return state;
-  }
+  if (state === LAYER_REMOVING) return markRemoving(what, copy, index);
   checkName(index);
   if (layerChildren(copy) > 0 && state !== LAYER_SEALED) report(`${what} has children but is not sealed`);
   if (layerParent(copy) !== 0 && !layers.has(layerParent(copy))) report(`${what} has a parent ${layerParent(copy)} that does not exist`);
   checkTree(what, layerRootBlockAt(copy), index);
   if (ownPages !== layerOwnPages(copy)) report(`${what} owns ${ownPages} pages but counts ${layerOwnPages(copy)}`);
   if (ownBlocks !== layerOwnBlocks(copy)) report(`${what} owns ${ownBlocks} data blocks but counts ${layerOwnBlocks(copy)}`);
-  if (layerRootOwner(copy) === index) checkFiles(what, copy, index);
-  return state;
+  if (layerRootOwner(copy) === index) checkFiles(what, copy, lineageOf(index, layers));
+}
+
+/** A layer and its ancestors: whose pages and data it may refer to. */
+function lineageOf(index: LayerIndex, layers: Map<LayerIndex, LayerSeen>): Set<LayerIndex> {
+  const lineage = new Set([index]);
+  for (let at = layers.get(index)?.parent ?? 0; at !== 0 && !lineage.has(at); at = layers.get(at)?.parent ?? 0) lineage.add(at);
+  return lineage;
 }
 
 /** A copy of a layer's record, in the run buffer, as the catalog's page may leave the cache. */
@@ -392,7 +441,10 @@ function markRemoving(what: string, record: number, owner: LayerIndex): void {
 }
 
 function markFrom(what: string, pointer: number, level: number, owner: LayerIndex, cursor: number[] | null): void {
-  const page = pinPointer(pointer, level);
+  withPage(what, pointer, level, (page) => markPageFrom(what, page, owner, cursor));
+}
+
+function markPageFrom(what: string, page: number, owner: LayerIndex, cursor: number[] | null): void {
   mark(pageBlock(page), 1, what);
   result.pages++;
   const last = pageCount(page);
@@ -405,7 +457,6 @@ function markFrom(what: string, pointer: number, level: number, owner: LayerInde
     } else if (childOwner(valueOf(record)) === owner)
       markFrom(what, valueOf(record), pageLevel(page) - 1, owner, i === from ? cursor : null);
   }
-  unpinPage(page);
 }
 
 function below(cursor: number[], record: number): boolean {
@@ -427,25 +478,22 @@ interface InodeSeen {
   nextFileBlock: number;
 }
 
-function checkFiles(what: string, layer: number, index: LayerIndex): void {
+function checkFiles(what: string, layer: number, lineage: Set<LayerIndex>): void {
   const nextIno = layerNextIno(layer);
   const root = layerRootBlockAt(layer);
   const expectedInodes = layerInodes(layer);
   let inodes = 0;
-  let previous = -1;
   let inode: InodeSeen = newInode(0);
   // Two looks at the tree at once: records by a walk of its own, what they refer to by searching.
-  useTree(root, index, 0);
-  eachRecord(root, -1, (record) => {
-    if (previous >= 0 && W[record]! < previous) report(`${what}: inode ${W[record]} follows inode ${previous}`);
-    previous = W[record]!;
+  useTree(root, layerRootOwner(layer), 0);
+  eachRecord(what, root, (record) => {
     if (W[record] !== inode.ino) {
       finishInode(what, inode);
       inode = newInode(W[record]!);
       if (inode.ino !== 0) inodes++;
       if (inode.ino >= nextIno) report(`${what}: inode ${inode.ino} has a number that was not given out yet`);
     }
-    visitRecord(what, record, inode, index);
+    visitRecord(what, record, inode, lineage);
   });
   finishInode(what, inode);
   result.inodes += inodes;
@@ -458,7 +506,7 @@ function newInode(ino: Ino): InodeSeen {
   return { ino, record: null, links: 0, blocks: 0, entries: 0, directories: 0, nextFileBlock: 0 };
 }
 
-function visitRecord(what: string, record: number, inode: InodeSeen, index: LayerIndex): void {
+function visitRecord(what: string, record: number, inode: InodeSeen, lineage: Set<LayerIndex>): void {
   const where = `${what}, inode ${inode.ino}`;
   const type = recordType(record);
   if (inode.ino === 0) {
@@ -479,7 +527,7 @@ function visitRecord(what: string, record: number, inode: InodeSeen, index: Laye
       visitEntry(where, record, inode);
       break;
     case EXTENT:
-      visitExtent(where, record, inode, index);
+      visitExtent(where, record, inode, lineage);
       break;
     case XATTR:
     case SYMLINK:
@@ -523,14 +571,16 @@ function visitEntry(where: string, record: number, inode: InodeSeen): void {
     report(`${where}: a name says type ${kind} for inode ${child} of mode ${inodeMode(valueOf(target)).toString(8)}`);
 }
 
-function visitExtent(where: string, record: number, inode: InodeSeen, index: LayerIndex): void {
+function visitExtent(where: string, record: number, inode: InodeSeen, lineage: Set<LayerIndex>): void {
   const extent = valueOf(record);
   const fileBlock = W[record + 3]!;
   const length = extentLength(extent);
   if (W[record + 2] !== 0 || fileBlock < inode.nextFileBlock) report(`${where}: extent at file block ${fileBlock} overlaps the one before`);
   if (recordBytes(record) < 16 + length * 4) report(`${where}: extent at file block ${fileBlock} has no checksums for all its blocks`);
-  if (extentOwner(extent) > index || extentGeneration(extent) > W[GENERATION]!)
-    report(`${where}: extent at file block ${fileBlock} belongs to a layer or generation to come`);
+  if (extentGeneration(extent) > W[GENERATION]!) report(`${where}: extent at file block ${fileBlock} belongs to a generation to come`);
+  // Owners come before their descendants, so what they have is marked by now.
+  if (!lineage.has(extentOwner(extent)) || !isMarked(extentBlock(extent), length))
+    report(`${where}: extent at file block ${fileBlock} is none that layer ${extentOwner(extent)} has`);
   inode.nextFileBlock = fileBlock + length;
   inode.blocks += length;
 }

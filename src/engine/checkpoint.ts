@@ -61,7 +61,6 @@ import {
   RUN_AT,
   TOTAL_BLOCKS,
   UUID,
-  WINDOWED_BLOCKS,
   addressOfWord,
 } from './arena.js';
 import { findInCatalog, insertInCatalog, updateInCatalog, useCatalog } from './catalog.js';
@@ -86,8 +85,9 @@ const DISCARD_BLOCKS_MIN = 16;
 export function checkpoint(cleanlyClosed = false): number {
   lockExclusive(CHECKPOINT_MUTEX);
   try {
-    if (!cleanlyClosed && Atomics.load(I, CHANGED) === 0 && pendingBlocks() === 0) return W[GENERATION]! - 1;
+    // First of all: a checkpoint that failed leaves nothing to do, but what it was to make durable is not.
     if (I[DEVICE_FAILED] !== 0) throw new LcfsError('io', 'the device failed before; unmount, repair it and mount again');
+    if (!cleanlyClosed && Atomics.load(I, CHANGED) === 0 && pendingBlocks() === 0) return W[GENERATION]! - 1;
     return completeGeneration(cleanlyClosed);
   } finally {
     unlockExclusive(CHECKPOINT_MUTEX);
@@ -185,7 +185,7 @@ function drawSuperblock(cleanlyClosed: boolean): void {
   setSuperblockCreatedHi(at, W[CREATED + 1]!);
   setSuperblockCheckpointLo(at, nowLo);
   setSuperblockCheckpointHi(at, nowHi);
-  setSuperblockFreeBlocks(at, I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! + pendingBlocks());
+  setSuperblockFreeBlocks(at, W[FREE_BLOCKS]! + pendingBlocks());
   setSuperblockLayers(at, W[LAYER_COUNT]!);
   setSuperblockCleanlyClosed(at, cleanlyClosed ? 1 : 0);
 }

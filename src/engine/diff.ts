@@ -10,9 +10,9 @@
  *
  * Memory is in proportion to the names and inodes noted in step 1, not to the layers.
  */
-import { DIRENT, EXTENT, INODE, LINK, ROOT_INO, SYMLINK, XATTR, type Ino, type LayerIndex } from '../layout/constants.js';
+import { DIRENT, EXTENT, INODE, LAYER_REMOVING, LINK, ROOT_INO, SYMLINK, XATTR, type Ino, type LayerIndex } from '../layout/constants.js';
 import { B, W } from '../layout/memory.js';
-import { direntIno, direntKind, layerNextIno, layerRootBlockAt, linkParent } from '../layout/records.js';
+import { direntIno, direntKind, layerNextIno, layerRootBlockAt, layerState, linkParent } from '../layout/records.js';
 import { ESTALE } from '../linux/errno.js';
 import { BlockError, LcfsError } from './errors.js';
 import { findLayer } from './layers.js';
@@ -76,13 +76,14 @@ function indexOf(name: string): LayerIndex {
   return index;
 }
 
+function removedMeanwhile(): LcfsError {
+  return new LcfsError('not-found', 'the layer was removed meanwhile');
+}
+
 /** Runs a look at one layer; what an operation would answer with an error number is thrown. */
 function look<T>(layer: LayerIndex, work: () => T): T {
   const begun = beginRead(layer);
-  if (begun < 0)
-    throw begun === -ESTALE
-      ? new LcfsError('not-found', 'the layer was removed meanwhile')
-      : new LcfsError('io', 'the layer cannot be read; see the log');
+  if (begun < 0) throw begun === -ESTALE ? removedMeanwhile() : new LcfsError('io', 'the layer cannot be read; see the log');
   let result: T;
   try {
     result = work();
@@ -115,23 +116,40 @@ function compareTrees(newer: LayerIndex, older: LayerIndex, nextOld: Ino): Notes
   return notes;
 }
 
-/** Runs with both trees locked, the older first: a parent's lock is taken before its child's. */
+/**
+ * Runs with both trees locked, that of the lower index first: so a parent comes before its child, and two diffs of the same
+ * layers never wait for each other. Both slots are pinned before, as loading one takes locks that stand above.
+ */
 function withRoots(newer: LayerIndex, older: LayerIndex, work: (newer: number, older: number) => void): void {
-  const slots = [older, newer].map((layer) => acquireSlot(layer));
-  const held = slots.filter((slot) => slot !== 0);
+  if (newer === older) return;
+  const run = (low: number, high: number): void => (newer > older ? work(high, low) : work(low, high));
   try {
-    if (held.length < 2) throw new LcfsError('not-found', 'a layer was removed meanwhile');
-    if (held[0] === held[1]) return;
-    for (const slot of held) lockShared(slotLockWord(slot));
-    try {
-      work(layerRootBlockAt(slotRecord(slots[1]!)), layerRootBlockAt(slotRecord(slots[0]!)));
-    } catch (error) {
-      throw error instanceof BlockError ? new LcfsError('io', error.message) : error;
-    } finally {
-      for (const slot of held) unlockShared(slotLockWord(slot));
-    }
+    withSlot(Math.min(newer, older), (low) =>
+      withSlot(Math.max(newer, older), (high) => withRoot(low, (lowRoot) => withRoot(high, (highRoot) => run(lowRoot, highRoot)))),
+    );
+  } catch (error) {
+    throw error instanceof BlockError ? new LcfsError('io', error.message) : error;
+  }
+}
+
+function withSlot(layer: LayerIndex, work: (slot: number) => void): void {
+  const slot = acquireSlot(layer);
+  if (slot === 0) throw removedMeanwhile();
+  try {
+    work(slot);
   } finally {
-    for (const slot of held) releaseSlot(slot);
+    releaseSlot(slot);
+  }
+}
+
+/** Runs with the tree of a pinned slot locked. What is left of a removed layer's is no tree any more. */
+function withRoot(slot: number, work: (root: number) => void): void {
+  lockShared(slotLockWord(slot));
+  try {
+    if (layerState(slotRecord(slot)) === LAYER_REMOVING) throw removedMeanwhile();
+    work(layerRootBlockAt(slotRecord(slot)));
+  } finally {
+    unlockShared(slotLockWord(slot));
   }
 }
 

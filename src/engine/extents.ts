@@ -29,11 +29,12 @@ import {
 } from '../layout/records.js';
 import { generation } from './arena.js';
 import { fail } from './errors.js';
-import { opLayer } from './operation.js';
+import { opLayer, settleForLess } from './operation.js';
 import { freeData } from './space.js';
 import { findForUpdate, insert, next, recordType, remove, seek, seekFloor, valueOf } from './tree.js';
 
 const FILE_BLOCK_MAX = 0xffff_ffff;
+const UNREADABLE = -1;
 
 /** By how many blocks the file that is being changed has grown since `takeStored`. */
 let stored = 0;
@@ -113,12 +114,13 @@ export function replaceSums(ino: Ino, start: number, index: number, count: numbe
 
 /**
  * Makes file blocks [from, to) a hole, changing at most `most` extents, and frees the blocks that the layer owns. Returns
- * the file block up to which that is done.
+ * the file block up to which that is done. A page that cannot be read ends it early, like `most`.
  */
 export function unmap(ino: Ino, from: number, to: number, most: number): number {
   let done = from;
   for (let i = 0; i < most; i++) {
-    const at = seekExtent(ino, done);
+    const at = searchFrom(ino, done);
+    if (at === UNREADABLE) return done;
     if (at === 0 || extentStart >= to) return to;
     done = cutOut(ino, at, from, to);
   }
@@ -132,12 +134,33 @@ export function unmap(ino: Ino, from: number, to: number, most: number): number 
 export function unmapEnd(ino: Ino, from: number, most: number): number {
   let end = FILE_BLOCK_MAX;
   for (let i = 0; i < most; i++) {
-    const at = extentBefore(ino, FILE_BLOCK_MAX);
+    const at = searchLast(ino);
+    if (at === UNREADABLE) return end;
     if (at === 0 || extentStart + extentLength(at) <= from) return from;
     end = Math.max(extentStart, from);
     cutOut(ino, at, from, FILE_BLOCK_MAX);
   }
   return end;
+}
+
+/** `seekExtent` for the next of several extents to cut; UNREADABLE if the cutting ends here. */
+function searchFrom(ino: Ino, fileBlock: number): number {
+  try {
+    return seekExtent(ino, fileBlock);
+  } catch (error) {
+    settleForLess(error);
+    return UNREADABLE;
+  }
+}
+
+/** The file's last extent, in the same way. */
+function searchLast(ino: Ino): number {
+  try {
+    return extentBefore(ino, FILE_BLOCK_MAX);
+  } catch (error) {
+    settleForLess(error);
+    return UNREADABLE;
+  }
 }
 
 /** Cuts [from, to) out of the extent at `at`. Returns the file block where the cut ends. */

@@ -115,10 +115,20 @@ export function changeInode(ino: Ino): number {
   return valueOf(record);
 }
 
-/** The number that the next new inode gets, or -ENOSPC when all are used up. */
+/** The number that the next new inode gets, or -ENOSPC when all are used up. The page that it goes to is read (see `foresee`). */
 export function nextIno(): Ino {
   const ino = layerNextIno(opRecord());
-  return ino > INO_MAX ? -ENOSPC : ino;
+  if (ino > INO_MAX) return -ENOSPC;
+  foresee(ino, INODE, 0, 0);
+  return ino;
+}
+
+/**
+ * Reads the page that holds a key, or would: a page that cannot be read has to be met before the first change, when the
+ * operation may still be given up.
+ */
+export function foresee(k0: number, type: number, hi: number, lo: number): void {
+  find(k0, type, hi, lo);
 }
 
 /** Adds an inode with the number of `nextIno()` and all times now. Returns its address. */

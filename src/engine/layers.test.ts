@@ -4,12 +4,13 @@ import { MIB, assertSound, withVolume } from '../../test/support/volume.js';
 import { digestLayer } from '../../test/support/digest.js';
 import { ioBuffer } from '../linux/libc.js';
 import { ROOT_INO } from '../layout/constants.js';
-import { EDQUOT, EROFS, ESTALE } from '../linux/errno.js';
+import { EDQUOT, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { checkpoint } from './checkpoint.js';
 import { diffLayers } from './diff.js';
 import { LcfsError, type ErrorCode } from './errors.js';
 import { write } from './file.js';
 import {
+  HELD_LAYERS_MAX,
   commitLayer,
   createLayer,
   findLayer,
@@ -23,7 +24,7 @@ import {
   sealLayer,
   setProperty,
 } from './layers.js';
-import { reclaimAll } from './maintenance.js';
+import { reapLeftOrphans, reclaimAll } from './maintenance.js';
 import { create, lookup, rename, unlink } from './namespace.js';
 import { volumeInfo } from './volume.js';
 
@@ -139,6 +140,18 @@ describe('layers', () => {
     });
   });
 
+  test('no more layers are held than leave slots for the others', async () => {
+    await withVolume(16 * MIB, () => {
+      createLayer('base');
+      for (let i = 0; i <= HELD_LAYERS_MAX; i++) createLayer(`clone${i}`, { parent: 'base' });
+      for (let i = 0; i < HELD_LAYERS_MAX; i++) assert.equal(holdLayer(`clone${i}`), 1);
+      assert.equal(holdLayer('clone0'), 2);
+      refuses('busy', () => holdLayer(`clone${HELD_LAYERS_MAX}`));
+      assert.equal(releaseLayer('clone1'), 0);
+      assert.equal(holdLayer(`clone${HELD_LAYERS_MAX}`), 1);
+    });
+  });
+
   test('more layers than there are slots', async () => {
     await withVolume(64 * MIB, () => {
       for (let i = 0; i < 6000; i++) createLayer(`layer${i}`, i === 0 ? {} : { parent: `layer${i - 1}` });
@@ -160,6 +173,37 @@ describe('layers', () => {
       const ino = put(clone, 'small', 'x'.repeat(40_960));
       assert.equal(write(clone, ino, 40_960, 4096, io, 0, 0), -EDQUOT);
       assert.equal(write(clone, ino, 0, 4096, io, 0, 0), 4096);
+    });
+  });
+
+  test('a full volume has room for the records of all layers that changed', async () => {
+    await withVolume(8 * MIB, () => {
+      createLayer('base');
+      const properties = { long: 'x'.repeat(900) };
+      const clones = Array.from({ length: 600 }, (_, i) => createLayer(`clone${i}`, { parent: 'base', properties }));
+      const filler = createLayer('filler');
+      const ino = put(filler, 'file', 'x');
+      checkpoint();
+      for (const clone of clones) put(clone, 'file', '');
+      io.bytes.fill(1);
+      let written = 4096;
+      for (let offset = 0; written === 4096; offset += 4096) written = write(filler, ino, offset, 4096, io, 0, 0);
+      assert.equal(written, -ENOSPC);
+      checkpoint();
+    });
+  });
+
+  test('files that were removed while open are freed by the next mount', async () => {
+    await withVolume(16 * MIB, () => {
+      const layer = createLayer('a');
+      put(layer, 'file', 'x'.repeat(10_000));
+      put(layer, 'kept', 'x');
+      unlink(layer, ROOT_INO, Buffer.from('file'), 0, 4);
+      checkpoint();
+      assert.equal(layerInfo('a').inodes, 3);
+      assert.equal(reapLeftOrphans(), 1);
+      assert.equal(reapLeftOrphans(), 0);
+      assert.equal(layerInfo('a').inodes, 2);
     });
   });
 

@@ -59,11 +59,20 @@ import {
   setLayerParent,
   setLayerQuotaBlocks,
   setLayerState,
-  setSlotDirty,
   slotMountsAt,
 } from '../layout/records.js';
 import { ENOENT } from '../linux/errno.js';
-import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, LAYER_COUNT, NEXT_LAYER, REMOVING_LAYERS, scratchAt } from './arena.js';
+import {
+  CATALOG_LOCK,
+  CHANGED,
+  CHECKPOINT_LOCK,
+  HELD_LAYERS,
+  LAYER_COUNT,
+  NEXT_LAYER,
+  REMOVING_LAYERS,
+  SLOT_COUNT,
+  scratchAt,
+} from './arena.js';
 import {
   addChild,
   addName,
@@ -84,10 +93,12 @@ import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic, ringMaintenance } from './operation.js';
 import { blocksToErase, blocksToPut, blocksToStore, checkProperty, propertiesOf, removeProperties, storeProperty } from './properties.js';
-import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
-import { admit, closeWindowsOf, dismiss, pendingBlocks } from './space.js';
+import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { admit, checkpointGivesSpace, closeWindowsOf, dismiss } from './space.js';
 import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
 
+/** So many layers may be held at a time, each of which keeps its slot: the others are for the layers that are worked on. */
+export const HELD_LAYERS_MAX = (SLOT_COUNT / 4) * 3;
 /** Pages of the catalog that creating or removing a layer copies at worst, with its names, without its properties. */
 const BLOCKS_PER_CHANGE = 64;
 
@@ -222,7 +233,7 @@ function admitCatalog(blocks: number, frees: boolean): void {
     lockShared(CHECKPOINT_LOCK);
     if (admit(blocks, frees)) return;
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === 2 || pendingBlocks() === 0)
+    if (tries === 2 || !checkpointGivesSpace())
       throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
     checkpoint();
   }
@@ -423,7 +434,7 @@ function inherit(record: number, parentSlot: number, parent: LayerIndex): void {
 
 /** Seals a layer whose slot is pinned: operations that are changing it finish first. */
 function seal(slot: number, layer: LayerIndex): void {
-  setSlotDirty(slot, 1);
+  markSlotDirty(slot);
   if (layerState(slotRecord(slot)) !== LAYER_WRITABLE) return;
   setLayerState(slotRecord(slot), LAYER_SEALED);
   closeWindowsOf(layer);
@@ -482,7 +493,7 @@ function changeLayer<T, R>(
         return prepare(record, index, slot);
       },
       (prepared) => {
-        setSlotDirty(slot, 1);
+        markSlotDirty(slot);
         return change(prepared, record, index, slot);
       },
     );
@@ -557,11 +568,12 @@ export function commitLayer(name: string, newName: string = name): void {
  * or is held, 'not-found'.
  */
 export function removeLayer(layer: string | LayerIndex): void {
-  withParentOf(layer, (parentSlot) =>
+  withParentOf(layer, (parentSlot, parent) =>
     changeLayer(
       layer,
       true,
       (record, index, slot) => {
+        refuseStranger(record, parent);
         refuseIfUsed(record, index, slot);
         needBlocks(blocksToErase(index));
       },
@@ -578,11 +590,12 @@ export function removeLayer(layer: string | LayerIndex): void {
 export function replaceLayer(layer: LayerIndex, replacement: LayerIndex, properties: Readonly<Record<string, string | null>>): void {
   const entries = Object.entries(properties);
   for (const [key, value] of entries) checkProperty(key, value ?? '');
-  withParentOf(layer, (parentSlot) =>
+  withParentOf(layer, (parentSlot, parent) =>
     changeLayer(
       layer,
       false,
       (record, index, slot) => {
+        refuseStranger(record, parent);
         refuseIfUsed(record, index, slot);
         if (layerName(replacement).length === 0) throw noSuchLayer(String(replacement));
         needBlocks(blocksToErase(index) + blocksToStoreAll(replacement, entries));
@@ -599,14 +612,20 @@ export function replaceLayer(layer: LayerIndex, replacement: LayerIndex, propert
 }
 
 /** Runs with the slot of a layer's parent pinned (0: no parent): with the catalog locked no slot can be loaded. */
-function withParentOf(layer: string | LayerIndex, work: (parentSlot: number) => void): void {
+function withParentOf(layer: string | LayerIndex, work: (parentSlot: number, parent: LayerIndex) => void): void {
   const parent = layerInfo(layer).parentIndex ?? 0;
   const parentSlot = parent === 0 ? 0 : acquireSlot(parent);
   try {
-    work(parentSlot);
+    work(parentSlot, parent);
   } finally {
     if (parentSlot !== 0) releaseSlot(parentSlot);
   }
+}
+
+/** The layer was found by its name before its parent's slot was pinned. */
+function refuseStranger(record: number, parent: LayerIndex): void {
+  if (layerParent(record) === parent) return;
+  throw new LcfsError('busy', 'the layer was removed meanwhile, and another one has its name; try again');
 }
 
 function refuseIfUsed(record: number, index: LayerIndex, slot: number): void {
@@ -628,7 +647,7 @@ function takeOut(record: number, index: LayerIndex, parentSlot: number): void {
     const parent = slotRecord(parentSlot);
     removeChild(layerParent(record), index);
     setLayerChildren(parent, layerChildren(parent) - 1);
-    setSlotDirty(parentSlot, 1);
+    markSlotDirty(parentSlot);
   }
   setLayerState(record, LAYER_REMOVING);
   closeWindowsOf(index);
@@ -663,15 +682,30 @@ export function setQuota(name: string, bytes: number): void {
 /**
  * Counts one more user of a layer, which is not removed meanwhile. Returns how many there are. The slot stays pinned: one
  * that left the arena would forget its holders. The catalog's lock keeps a removal from deciding at the same time.
+ * Throws LcfsError('busy') if HELD_LAYERS_MAX others are held.
  */
 export function holdLayer(name: string): number {
   const slot = acquireSlot(indexOf(name));
   if (slot === 0) throw noSuchLayer(name);
   return readCatalog(() => {
-    if (layerState(slotRecord(slot)) !== LAYER_REMOVING) return addSlotMounts(slot, 1) + 1;
+    const refused = refuseHold(name, slot);
+    if (refused === null) return addHolder(slot);
     releaseSlot(slot);
-    throw noSuchLayer(name);
+    throw refused;
   });
+}
+
+function refuseHold(name: string, slot: number): LcfsError | null {
+  if (layerState(slotRecord(slot)) === LAYER_REMOVING) return noSuchLayer(name);
+  if (loadSlotMounts(slot) > 0 || I[HELD_LAYERS]! < HELD_LAYERS_MAX) return null;
+  return new LcfsError('busy', `layer "${name}" cannot be used: ${HELD_LAYERS_MAX} layers are in use already; unmount some first`);
+}
+
+/** Returns how many there are. */
+function addHolder(slot: number): number {
+  const before = addSlotMounts(slot, 1);
+  if (before === 0) Atomics.add(I, HELD_LAYERS, 1);
+  return before + 1;
 }
 
 /** Counts one user less. Returns how many are left; releasing a layer that nobody holds changes nothing. */
@@ -683,6 +717,7 @@ export function releaseLayer(name: string): number {
       const holders = loadSlotMounts(slot);
       if (holders === 0) return 0;
       if (Atomics.compareExchange(I, slotMountsAt(slot), holders, holders - 1) !== holders) continue;
+      if (holders === 1) Atomics.sub(I, HELD_LAYERS, 1);
       releaseSlot(slot);
       return holders - 1;
     }

@@ -4,9 +4,14 @@
  * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
  */
 import { writeSync } from 'node:fs';
+import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
 import { checkpoint } from './checkpoint.js';
+import { LcfsError } from './errors.js';
+import { listLayers } from './layers.js';
+import { panic } from './operation.js';
+import { reapAllOrphans } from './orphans.js';
 import { reclaimStep } from './reclaim.js';
 
 /** Steps of reclaiming between looks at the clock. */
@@ -36,13 +41,14 @@ function sleepUntilRung(timeoutMs: number): void {
   Atomics.store(I, MAINTENANCE_BELL, 0);
 }
 
-/** A device that failed is reported once by the checkpoint that met it; reads go on. */
+/** A device that failed is reported once by the checkpoint that met it; reads go on. Anything else ends the process. */
 let reported = false;
 function tryCheckpoint(): void {
   try {
     checkpoint();
   } catch (error) {
-    if (!reported) writeSync(2, `lcfs: ${(error as Error).message}\n`);
+    if (!(error instanceof LcfsError)) panic(error);
+    if (!reported) writeSync(2, `lcfs: ${error.message}\n`);
     reported = true;
   }
 }
@@ -59,6 +65,16 @@ export function setSyncInterval(seconds: number): number {
   Atomics.store(I, SYNC_INTERVAL_MS, Math.round(Math.min(3600, Math.max(0.1, seconds)) * 1000));
   Atomics.notify(I, MAINTENANCE_BELL);
   return I[SYNC_INTERVAL_MS]! / 1000;
+}
+
+/**
+ * Frees the inodes without a name that an earlier mount left behind in writable layers. To be called before the volume is
+ * served: nobody can have such an inode open. Returns how many there were.
+ */
+export function reapLeftOrphans(): number {
+  let reaped = Math.max(0, reapAllOrphans(GLOBAL_LAYER));
+  for (const { index, state } of listLayers()) if (state === 'writable') reaped += Math.max(0, reapAllOrphans(index));
+  return reaped;
 }
 
 /** Reclaims everything that can be reclaimed now, in the calling thread. */

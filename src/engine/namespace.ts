@@ -7,7 +7,7 @@
  *
  * Names are bytes [at, at + length) of `bytes`. `foundAt` (inode.ts) is filled by everything that finds or makes an inode.
  */
-import { SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
+import { LINK, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeEntries, inodeGid, inodeLinks, inodeMode, setInodeLinks, setInodeSizeLo } from '../layout/records.js';
 import { EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, ESTALE } from '../linux/errno.js';
 import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDirectory, isSymlink, kindOf } from '../linux/mode.js';
@@ -35,9 +35,9 @@ import {
   slotLo,
   takeEntrySlot,
 } from './directory.js';
-import { addInode, changeInode, findInode, keepFound, nextIno, readInodeInOperation, stampChange } from './inode.js';
+import { addInode, changeInode, findInode, foresee, keepFound, nextIno, readInodeInOperation, stampChange } from './inode.js';
 import { abandon, beginRead, beginWrite, end } from './operation.js';
-import { addOrphan, removeOrphan } from './orphans.js';
+import { addOrphan, foreseeOrphan, removeOrphan } from './orphans.js';
 import { SYMLINK_CHUNKS_MAX, storeTarget } from './symlink.js';
 
 export { reapAllOrphans, reapOrphan } from './orphans.js';
@@ -167,10 +167,10 @@ function createNode(
   if (parent < 0) return parent;
   const inherits = hasDefaultAcl(parent);
   if (inherits && !isRoomy) return NEEDS_ROOM;
-  const ino = nextIno();
-  if (ino < 0) return ino;
   const fullMode = newMode(mode, inodeMode(parent));
   const group = newGroup(gid, parent);
+  const ino = nextIno();
+  if (ino < 0) return ino;
   const isDir = isDirectory(fullMode);
   const allowed = inherits ? inheritMode(dir, fullMode) : fullMode & ~(umask & 0o777);
   if (!chooseSlot(dir, bytes, at, length, NEW)) return -ENOSPC;
@@ -289,9 +289,10 @@ function createUnnamed(dir: Ino, mode: number, umask: number, uid: number, gid: 
   if (parent < 0) return parent;
   const inherits = hasDefaultAcl(parent);
   if (inherits && !isRoomy) return NEEDS_ROOM;
+  const group = newGroup(gid, parent);
   const ino = nextIno();
   if (ino < 0) return ino;
-  const group = newGroup(gid, parent);
+  foreseeOrphan(ino);
   const fullMode = (mode & ~S_IFMT) | S_IFREG;
   const allowed = inherits ? inheritMode(dir, fullMode) : fullMode & ~(umask & 0o777);
   readClock();
@@ -322,6 +323,7 @@ function addName(ino: Ino, dir: Ino, bytes: Uint8Array, at: number, length: numb
   const mode = inodeMode(inode);
   if (isDirectory(mode)) return -EPERM;
   if (!chooseSlot(dir, bytes, at, length, ino)) return -ENOSPC;
+  foreseeOrphan(ino);
   readClock();
   const changed = changeInode(ino);
   const links = inodeLinks(changed);
@@ -366,11 +368,19 @@ function dropName(dir: Ino, bytes: Uint8Array, at: number, length: number, isDir
   const inode = findInode(ino);
   if (isDirectory(inodeMode(inode)) !== isDir) return isDir ? -ENOTDIR : -EISDIR;
   if (isDir && inodeEntries(inode) > 0) return -ENOTEMPTY;
+  foreseeLoss(ino, hi, lo);
+  findInode(dir);
   readClock();
   removeEntry(dir, hi, lo, ino);
   loseName(ino);
   changeDirectory(dir, -1, isDir ? -1 : 0);
   return 0;
+}
+
+/** Reads what changes when an inode loses the name with that key. */
+function foreseeLoss(ino: Ino, hi: number, lo: number): void {
+  foresee(ino, LINK, hi, lo);
+  foreseeOrphan(ino);
 }
 
 /** An inode lost a name: an empty directory its only one. Without any left it becomes an orphan. */
@@ -443,6 +453,10 @@ function renameEntry(
   if (!takeEntrySlot(ino) && !chooseSlot(newDir, newBytes, newAt, newLength, ino)) return -ENOSPC;
   const whiteout = (flags & RENAME_WHITEOUT) === 0 ? 0 : nextIno();
   if (whiteout < 0) return whiteout;
+  foresee(ino, LINK, hi, lo);
+  findInode(ino);
+  findInode(dir);
+  if (entryIno !== 0) foreseeLoss(entryIno, entryHi, entryLo);
   move(ino, kind, dir, hi, lo, newDir, newBytes, newAt, newLength);
   if (whiteout > 0) leaveWhiteout(dir, bytes, at, length, whiteout);
   readInodeInOperation(ino);

@@ -13,15 +13,15 @@
 import { writeSync } from 'node:fs';
 import { LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
-import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState, setSlotDirty } from '../layout/records.js';
+import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState } from '../layout/records.js';
 import { EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
 import { checkpoint } from './checkpoint.js';
-import { BlockError } from './errors.js';
+import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
-import { acquireSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
-import { admit, chargeTo, dismiss, pendingBlocks } from './space.js';
+import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { admit, chargeTo, checkpointGivesSpace, dismiss } from './space.js';
 import { releasePath, treeChanges, useTree } from './tree.js';
 
 /** Pages that one change of a tree can make: a path of five levels copied, and one split. */
@@ -78,10 +78,12 @@ function tryAcquire(of: LayerIndex): number {
 export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, frees = false): number {
   const found = tryAcquire(of);
   if (found <= 0) return found;
+  // One change more than the operation makes is that of the layer's record in the catalog.
   const blocks = dataBlocks + (changes + 1) * BLOCKS_PER_CHANGE;
-  if (!admitInGeneration(blocks, frees)) {
+  const refused = admitInGeneration(blocks, frees);
+  if (refused < 0) {
     releaseSlot(found);
-    return -ENOSPC;
+    return refused;
   }
   lockExclusive(slotLockWord(found));
   slot = found;
@@ -96,14 +98,27 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
   return 0;
 }
 
-/** Takes the checkpoint lock with `blocks` blocks promised, after a checkpoint if that is what it takes. */
-function admitInGeneration(blocks: number, frees: boolean): boolean {
+/**
+ * Takes the checkpoint lock with `blocks` blocks promised, after a checkpoint if that is what it takes. Returns 0, -ENOSPC,
+ * or -EIO if the device failed.
+ */
+function admitInGeneration(blocks: number, frees: boolean): number {
   for (let tries = 0; ; tries++) {
     lockShared(CHECKPOINT_LOCK);
-    if (admit(blocks, frees)) return true;
+    if (admit(blocks, frees)) return 0;
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === CHECKPOINTS_FOR_SPACE || pendingBlocks() === 0) return false;
+    if (tries === CHECKPOINTS_FOR_SPACE || !checkpointGivesSpace()) return -ENOSPC;
+    if (!tryCheckpoint()) return -EIO;
+  }
+}
+
+function tryCheckpoint(): boolean {
+  try {
     checkpoint();
+    return true;
+  } catch (error) {
+    if (error instanceof LcfsError) return false;
+    return panic(error);
   }
 }
 
@@ -119,7 +134,7 @@ export function end(result: number): number {
 
 function endWrite(): void {
   if (treeChanges !== changesBefore) {
-    setSlotDirty(slot, 1);
+    markSlotDirty(slot);
     if (I[CHANGED] === 0) Atomics.store(I, CHANGED, 1);
   }
   unlockExclusive(slotLockWord(slot));
@@ -132,6 +147,15 @@ function endWrite(): void {
 /** Wakes the maintenance thread. */
 export function ringMaintenance(): void {
   if (Atomics.compareExchange(I, MAINTENANCE_BELL, 0, 1) === 0) Atomics.notify(I, MAINTENANCE_BELL);
+}
+
+/**
+ * For the `catch` around the search for the next of many changes, each of which leaves the tree whole: a block that cannot
+ * be read ends the operation there, and what was done stands. Throws on if nothing was done yet, or at any other error.
+ */
+export function settleForLess(error: unknown): void {
+  if (!(error instanceof BlockError) || treeChanges === changesBefore) throw error;
+  releasePath();
 }
 
 /**

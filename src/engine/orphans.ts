@@ -12,8 +12,8 @@ import { ENOSPC } from '../linux/errno.js';
 import { isRegular } from '../linux/mode.js';
 import { fail } from './errors.js';
 import { countFromZero, storedBlocks } from './extents.js';
-import { addInodeBlocks, changeInode, findInode, inodeSize, removeInode, setInodeSize } from './inode.js';
-import { abandon, beginRead, beginWrite, end } from './operation.js';
+import { addInodeBlocks, changeInode, findInode, foresee, inodeSize, removeInode, setInodeSize } from './inode.js';
+import { abandon, beginRead, beginWrite, end, settleForLess } from './operation.js';
 import { insert, recordType, remove, seek } from './tree.js';
 import { cutTo, fewerExtents, unmapChanges } from './truncate.js';
 
@@ -22,10 +22,16 @@ const EXTENTS_PER_STEP = 128;
 /** Records of attributes and link targets are up to four times as long as those of extents. */
 const EXTENTS_PER_RECORD = 4;
 const MORE = 1;
+const UNREADABLE = -1;
 
 /** The inode lost its last name, or never had one. */
 export function addOrphan(ino: Ino): void {
   insert(0, ORPHAN, 0, ino, 0);
+}
+
+/** Reads the page in which `addOrphan` or `removeOrphan` will change something. */
+export function foreseeOrphan(ino: Ino): void {
+  foresee(0, ORPHAN, 0, ino);
 }
 
 /** The inode got a name. */
@@ -70,6 +76,7 @@ function reapStep(layer: LayerIndex, ino: Ino, most: number): number {
 }
 
 function freeSome(ino: Ino, most: number): number {
+  foreseeOrphan(ino);
   const at = findInode(ino);
   if (at === 0 || inodeLinks(at) > 0) return 0;
   if (isRegular(inodeMode(at)) && !freeContents(ino, inodeSize(at), most)) return MORE;
@@ -90,10 +97,21 @@ function freeContents(ino: Ino, size: number, most: number): boolean {
   return false;
 }
 
+/** The first record behind those that say what the inode is and how it is named; UNREADABLE if the operation ends here. */
+function seekOwned(ino: Ino): number {
+  try {
+    return seek(ino, XATTR, 0, 0);
+  } catch (error) {
+    settleForLess(error);
+    return UNREADABLE;
+  }
+}
+
 /** Removes records of attributes and of a link's target, at most so many. True when there are none left. */
 function removeRecords(ino: Ino, most: number): boolean {
   for (let i = 0; i < most; i++) {
-    const record = seek(ino, XATTR, 0, 0);
+    const record = seekOwned(ino);
+    if (record === UNREADABLE) return false;
     if (record === 0 || recordKey0(record) !== ino || recordType(record) > SYMLINK) return true;
     remove(ino, recordType(record), recordHi(record), recordLo(record));
   }
@@ -105,20 +123,22 @@ function removeRecords(ino: Ino, most: number): boolean {
  * opened, and for clones, which inherit the orphans of their parent. Returns how many, or a negative error number.
  */
 export function reapAllOrphans(layer: LayerIndex): number {
-  for (let count = 0; ; count++) {
-    const ino = firstOrphan(layer);
+  // Each is tried once: a record that stays, as a damaged volume may have, must not keep the volume from being served.
+  for (let count = 0, after = 0; ; count++) {
+    const ino = nextOrphan(layer, after);
     if (ino <= 0) return ino < 0 ? ino : count;
+    after = ino;
     const failed = reapOrphan(layer, ino);
     if (failed < 0) return failed;
   }
 }
 
-/** Some orphan of the layer; 0 if there is none. */
-function firstOrphan(layer: LayerIndex): Ino {
+/** The next orphan of the layer behind inode `after`; 0 if there is none. */
+function nextOrphan(layer: LayerIndex, after: Ino): Ino {
   const refused = beginRead(layer);
   if (refused < 0) return refused;
   try {
-    const record = seek(0, ORPHAN, 0, 0);
+    const record = seek(0, ORPHAN, 0, after + 1);
     return end(record !== 0 && recordKey0(record) === 0 && recordType(record) === ORPHAN ? recordLo(record) : 0);
   } catch (error) {
     return abandon(error);

@@ -16,9 +16,19 @@
  *  P4  A page that came from the device has the right magic, block number and checksum. Owner and generation are checked
  *      against the pointer that led to it (tree.ts), which finds pages that are valid but old.
  */
-import { BLOCK_BYTES, BLOCK_WORDS, PAGE_MAGIC, type BlockNumber } from '../layout/constants.js';
+import { BLOCK_BYTES, BLOCK_WORDS, PAGE_MAGIC, type BlockNumber, type LayerIndex } from '../layout/constants.js';
 import { I, W } from '../layout/memory.js';
-import { pageBlock, pageChecksum, pageGeneration, pageMagic, setPageBlock, setPageChecksum, setPageMagic } from '../layout/records.js';
+import {
+  pageBlock,
+  pageChecksum,
+  pageGeneration,
+  pageMagic,
+  setPageBlock,
+  setPageChecksum,
+  setPageGeneration,
+  setPageMagic,
+  setPageOwner,
+} from '../layout/records.js';
 import { crc32 } from '../linux/libc.js';
 import {
   BUCKET_MASK,
@@ -50,6 +60,8 @@ import { lockExclusive, unlockExclusive } from './locks.js';
 const CLAIMED = -1;
 /** A claimed frame is in the middle of one block of I/O; look again after this many milliseconds. */
 const CLAIM_WAIT_MS = 1;
+/** Chains are one or two frames long: there are at least two buckets for each frame. */
+const CHAIN_STEPS_MAX = 16;
 
 /** Fibonacci hashing: neighbouring blocks spread over all buckets. */
 function bucketOf(block: BlockNumber): number {
@@ -106,25 +118,40 @@ function takeDirty(frame: number): boolean {
   return was;
 }
 
-/** Empties a claimed frame, writing its page if it must be kept. Throws BlockError with the frame released as it was. */
-function emptyFrame(frame: number): void {
-  if (takeDirty(frame)) {
-    try {
-      sealPage(pageOf(frame));
-      writeBlocks(W[FRAME_BLOCK + frame]!, 1, addressOfWord(pageOf(frame)));
-      Atomics.add(I, PAGES_WRITTEN, 1);
-    } catch (error) {
-      markDirty(pageOf(frame));
-      Atomics.store(I, FRAME_STATE + frame, 0);
-      throw error;
-    }
+/** Empties a claimed frame, writing its page if it must be kept. False, with the frame released as it was, if that fails. */
+function emptyFrame(frame: number): boolean {
+  if (takeDirty(frame) && !writeFrame(frame)) {
+    markDirty(pageOf(frame));
+    returnFrame(frame);
+    return false;
   }
   unlinkFrame(frame);
+  return true;
 }
 
-/** Claims a frame that nobody uses and empties it. */
+/** The last page that could not be written to make room. */
+let writeError: BlockError | null = null;
+
+function writeFrame(frame: number): boolean {
+  try {
+    sealPage(pageOf(frame));
+    writeBlocks(W[FRAME_BLOCK + frame]!, 1, addressOfWord(pageOf(frame)));
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    writeError = error;
+    return false;
+  }
+  Atomics.add(I, PAGES_WRITTEN, 1);
+  return true;
+}
+
+/**
+ * Claims a frame that nobody uses and empties it. If the device takes no more writes, clean pages make room, as what is
+ * asked for has nothing to do with the page that happens to be in the way. Throws BlockError when there are none either.
+ */
 function takeFrame(): number {
   const patience = FRAME_COUNT * 64;
+  writeError = null;
   for (let tries = 0; tries < patience; tries++) {
     const frame = (Atomics.add(I, FRAME_HAND, 1) >>> 0) % W[FRAME_LIMIT]!;
     if (Atomics.load(I, FRAME_STATE + frame) !== 0) continue;
@@ -132,11 +159,11 @@ function takeFrame(): number {
       W[FRAME_USED + frame] = 0;
       continue;
     }
+    if (writeError !== null && Atomics.load(I, FRAME_DIRTY + frame) === 1) continue;
     if (Atomics.compareExchange(I, FRAME_STATE + frame, 0, CLAIMED) !== 0) continue;
-    if (W[FRAME_BLOCK + frame] !== 0) emptyFrame(frame);
-    return frame;
+    if (W[FRAME_BLOCK + frame] === 0 || emptyFrame(frame)) return frame;
   }
-  return fail('pager: some frame is not pinned', FRAME_COUNT);
+  throw writeError ?? fail('pager: some frame is not pinned', FRAME_COUNT);
 }
 
 /** Puts a claimed frame into the table for `block` with one pin, unless another thread was faster. Returns the frame. */
@@ -169,8 +196,33 @@ const ABSENT = -1;
 const BUSY = -2;
 let stripeVersion = 0;
 
+/**
+ * Pins a block that is cached, without a lock. The table may change meanwhile: chains may be cut short or lead elsewhere,
+ * so whatever is found is proved after it is pinned – a pinned frame keeps its block – and a miss proves nothing.
+ */
+function pinOptimistic(bucket: number, block: BlockNumber): number {
+  let frame = W[FRAME_BUCKETS + bucket]! - 1;
+  for (let steps = 0; frame >= 0 && W[FRAME_BLOCK + frame] !== block; steps++) {
+    if (steps === CHAIN_STEPS_MAX) return ABSENT;
+    frame = W[FRAME_NEXT + frame]! - 1;
+  }
+  if (frame < 0 || !tryPin(frame)) return ABSENT;
+  if (W[FRAME_BLOCK + frame] === block) return frame;
+  Atomics.sub(I, FRAME_STATE + frame, 1);
+  return ABSENT;
+}
+
 function pinCached(block: BlockNumber): number {
   const bucket = bucketOf(block);
+  const quick = pinOptimistic(bucket, block);
+  if (quick >= 0) {
+    if (W[FRAME_USED + quick] === 0) W[FRAME_USED + quick] = 1;
+    return quick;
+  }
+  return pinLocked(bucket, block);
+}
+
+function pinLocked(bucket: number, block: BlockNumber): number {
   const stripe = stripeOf(bucket);
   lockExclusive(stripe);
   stripeVersion = W[stripe + 1]!;
@@ -231,8 +283,12 @@ export function unpinPage(page: number): void {
   if (Atomics.sub(I, FRAME_STATE + frameOf(page), 1) <= 0) fail('pager: only a pinned page is unpinned', page);
 }
 
-/** A zeroed page for a block that was just allocated, pinned and dirty. A stale copy of an earlier life is dropped. */
-export function newPage(block: BlockNumber): number {
+/**
+ * A page, zeroed but for its header, for a block that was just allocated, pinned and dirty. A stale copy of an earlier life
+ * is dropped. Owner and generation are set before others can see the page: one without them would look like a page of a
+ * closed generation, which a checkpoint writes and calls clean while it is being filled.
+ */
+export function newPage(block: BlockNumber, owner: LayerIndex, generation: number): number {
   for (;;) {
     dropPage(block);
     const frame = takeFrame();
@@ -240,6 +296,8 @@ export function newPage(block: BlockNumber): number {
     W.fill(0, page, page + BLOCK_WORDS);
     setPageMagic(page, PAGE_MAGIC);
     setPageBlock(page, block);
+    setPageOwner(page, owner);
+    setPageGeneration(page, generation);
     if (publishFrame(frame, block, -1) < 0) continue;
     markDirty(page);
     return page;
@@ -248,18 +306,16 @@ export function newPage(block: BlockNumber): number {
 
 /** Forgets a cached page whose block no longer holds one. */
 export function dropPage(block: BlockNumber): void {
-  const frame = pinCached(block);
-  if (frame === ABSENT) return;
-  if (frame === BUSY) return dropPage(block);
-  takeDirty(frame);
-  if (Atomics.compareExchange(I, FRAME_STATE + frame, 1, CLAIMED) === 1) {
-    unlinkFrame(frame);
-    returnFrame(frame);
-    return;
+  for (let frame = pinCached(block); frame !== ABSENT; frame = pinCached(block)) {
+    if (frame === BUSY) continue;
+    takeDirty(frame);
+    if (Atomics.compareExchange(I, FRAME_STATE + frame, 1, CLAIMED) === 1) {
+      unlinkFrame(frame);
+      return returnFrame(frame);
+    }
+    // The checkpoint or an evictor looks at the frame for a moment.
+    unpinPage(pageOf(frame));
   }
-  // The checkpoint or an evictor looks at the frame for a moment.
-  unpinPage(pageOf(frame));
-  dropPage(block);
 }
 
 export function markDirty(page: number): void {
@@ -282,11 +338,8 @@ export function writeDirtyPages(last: number): number {
   const blocks = dirtyBlocks(last);
   let written = 0;
   for (let at = 0; at < blocks.length;) {
-    const run = gatherRun(blocks, at);
-    if (run > 0) {
-      writeBlocks(blocks[at]!, run, addressOfWord(RUN_AT));
-      cleanRun(run);
-    }
+    const run = gatherRun(blocks, at, last);
+    if (run > 0) writeRun(blocks[at]!, run);
     written += run;
     at += Math.max(run, 1);
   }
@@ -329,10 +382,10 @@ function isDirty(frame: number): boolean {
 const runFrames = new Int32Array(RUN_BLOCKS);
 
 /** Copies the pages of consecutive blocks from `at` on to RUN_AT and leaves them pinned; returns how many. */
-function gatherRun(blocks: Float64Array, at: number): number {
+function gatherRun(blocks: Float64Array, at: number, last: number): number {
   let run = 0;
   while (run < RUN_BLOCKS && at + run < blocks.length && blocks[at + run] === blocks[at]! + run) {
-    const frame = pinDirty(blocks[at + run]!);
+    const frame = pinDirty(blocks[at + run]!, last);
     if (frame < 0) break;
     runFrames[run] = frame;
     const page = pageOf(frame);
@@ -343,22 +396,26 @@ function gatherRun(blocks: Float64Array, at: number): number {
   return run;
 }
 
-/** Pins a block that is cached and dirty; -1 if an evictor wrote it meanwhile. */
-function pinDirty(block: BlockNumber): number {
+/** Pins a block that is cached, dirty and of generation `last` or older; -1 if an evictor wrote it meanwhile. */
+function pinDirty(block: BlockNumber, last: number): number {
   for (;;) {
     const frame = pinCached(block);
     if (frame === ABSENT) return -1;
     if (frame === BUSY) continue;
-    if (Atomics.load(I, FRAME_DIRTY + frame) === 1) return frame;
+    // Only now is it certain which page the frame holds: it was listed without a pin.
+    if (Atomics.load(I, FRAME_DIRTY + frame) === 1 && pageGeneration(pageOf(frame)) <= last) return frame;
     unpinPage(pageOf(frame));
     return -1;
   }
 }
 
-function cleanRun(run: number): void {
-  for (let i = 0; i < run; i++) {
-    takeDirty(runFrames[i]!);
-    unpinPage(pageOf(runFrames[i]!));
+/** Writes the run that was gathered and lets go of its pages, which are clean then, unless the device failed. */
+function writeRun(block: BlockNumber, run: number): void {
+  try {
+    writeBlocks(block, run, addressOfWord(RUN_AT));
+    for (let i = 0; i < run; i++) takeDirty(runFrames[i]!);
+  } finally {
+    for (let i = 0; i < run; i++) unpinPage(pageOf(runFrames[i]!));
   }
 }
 
@@ -383,8 +440,8 @@ export function limitFrames(frames: number): number {
   Atomics.store(I, FRAME_LIMIT, limit);
   for (let frame = limit; frame < FRAME_COUNT; frame++) {
     if (Atomics.compareExchange(I, FRAME_STATE + frame, 0, CLAIMED) !== 0) continue;
-    if (W[FRAME_BLOCK + frame] !== 0) emptyFrame(frame);
-    returnFrame(frame);
+    // A page that cannot be written stays where it is: the next checkpoint tells of the device.
+    if (W[FRAME_BLOCK + frame] === 0 || emptyFrame(frame)) returnFrame(frame);
   }
   return limit;
 }

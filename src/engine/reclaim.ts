@@ -32,15 +32,14 @@ import {
   setLayerCursorType,
   setLayerOwnBlocks,
   setLayerOwnPages,
-  setSlotDirty,
 } from '../layout/records.js';
 import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, GENERATION, REMOVING_LAYERS } from './arena.js';
-import { nextRemoving, removeFromCatalog, removeRemoving, useCatalog } from './catalog.js';
+import { findInCatalog, nextRemoving, removeFromCatalog, removeRemoving, useCatalog } from './catalog.js';
 import { BlockError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic } from './operation.js';
 import { markClean, unpinPage } from './pager.js';
-import { acquireInGeneration, discardSlot, releaseSlot, slotLockWord, slotRecord } from './slots.js';
+import { acquireInGeneration, discardSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { freeBlocks } from './space.js';
 import { childIndex, pageCount, pageLevel, pinPointer, recordAt, recordType, releasePath, valueOf } from './tree.js';
 
@@ -52,28 +51,45 @@ let record = 0;
 let budget = 0;
 /** Whether the walk is still on its way to the cursor. */
 let seeking = false;
+/** Whether the step has got so far that it must be completed. */
+let changing = false;
+let reported = false;
 
 /** Frees a part of some removed layer. Returns whether there may be more to free. */
 export function reclaimStep(): boolean {
   if (Atomics.load(I, REMOVING_LAYERS) === 0) return false;
   lockShared(CHECKPOINT_LOCK);
+  changing = false;
   try {
     const found = findRemoving();
     if (found >= 0) reclaimFrom(found);
     return found >= 0;
   } catch (error) {
-    return panic(error);
+    return giveUp(error);
   } finally {
     unlockShared(CHECKPOINT_LOCK);
   }
 }
 
+/** A catalog that cannot be read leaves removed layers where they are; the rest of the volume goes on. */
+function giveUp(error: unknown): false {
+  if (changing || !(error instanceof BlockError)) return panic(error);
+  if (!reported) writeSync(2, `lcfs: space of removed layers is not given back: ${error.message}\n`);
+  reported = true;
+  return false;
+}
+
+/** Some layer to reclaim. All of the catalog that `forgetLayer` will change has been read then. */
 function findRemoving(): LayerIndex | -1 {
   lockShared(CATALOG_LOCK);
-  const found = nextRemoving(0);
-  releasePath();
-  unlockShared(CATALOG_LOCK);
-  return found;
+  try {
+    const found = nextRemoving(0);
+    if (found >= 0) findInCatalog(found, LAYER, 0, 0);
+    return found;
+  } finally {
+    releasePath();
+    unlockShared(CATALOG_LOCK);
+  }
 }
 
 function reclaimFrom(index: LayerIndex): void {
@@ -83,8 +99,9 @@ function reclaimFrom(index: LayerIndex): void {
   budget = PAGES_PER_STEP;
   seeking = true;
   lockExclusive(slotLockWord(slot));
+  changing = true;
   const done = layerRootOwner(record) !== index || sweep(layerRootBlockAt(record), -1);
-  setSlotDirty(slot, 1);
+  markSlotDirty(slot);
   Atomics.store(I, CHANGED, 1);
   unlockExclusive(slotLockWord(slot));
   if (done) forgetLayer(slot);
@@ -164,7 +181,6 @@ function forgetLayer(slot: number): void {
   removeRemoving(layer);
   releasePath();
   unlockExclusive(CATALOG_LOCK);
-  setSlotDirty(slot, 0);
   discardSlot(slot);
   Atomics.sub(I, REMOVING_LAYERS, 1);
 }

@@ -3,7 +3,9 @@
  * lock of the layer tree. Slots are found by hash and evicted by second chance; a dirty one is written to the catalog
  * when it is evicted and when a generation is closed.
  *
- * Invariant SL1: a pinned slot keeps its layer. A slot's record is newer than or equal to the catalog's.
+ * Invariants
+ *  SL1  A pinned slot keeps its layer. A slot's record is newer than or equal to the catalog's.
+ *  SL2  For each dirty slot SLOT_BLOCKS blocks are promised, so that there is room to save it.
  */
 import { LAYER, type LayerIndex } from '../layout/constants.js';
 import { I, W } from '../layout/memory.js';
@@ -28,10 +30,13 @@ import { CATALOG_LOCK, CHECKPOINT_LOCK, SLOTS_AT, SLOTS_LOCK, SLOT_BUCKETS, SLOT
 import { useCatalog } from './catalog.js';
 import { fail } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { dismiss, keepPromised } from './space.js';
 import { find, findForUpdate, releasePath, valueOf } from './tree.js';
 
 /** The record follows the slot's own words. */
 const SLOT_RECORD = 8;
+/** Pages of the catalog that saving a slot copies: its leaf, and its share of the pages above, of which each leads to many. */
+const SLOT_BLOCKS = 2;
 
 export function slotRecord(slot: number): number {
   return slot + SLOT_RECORD;
@@ -147,13 +152,26 @@ function leaveSlot(slot: number): void {
   setSlotLayer(slot, 0);
 }
 
+/** The record of a pinned slot changes. Its layer's lock is held, or the catalog's. */
+export function markSlotDirty(slot: number): void {
+  if (slotDirty(slot) !== 0) return;
+  setSlotDirty(slot, 1);
+  keepPromised(SLOT_BLOCKS);
+}
+
+function markSlotClean(slot: number): void {
+  if (slotDirty(slot) === 0) return;
+  setSlotDirty(slot, 0);
+  dismiss(SLOT_BLOCKS);
+}
+
 /** Writes a slot's record to the catalog. Catalog lock held; changes the catalog. */
 export function saveSlot(slot: number): void {
   useCatalog();
   const record = findForUpdate(slotLayer(slot) - 1, LAYER, 0, 0);
   if (record === 0) fail('SL1', slotLayer(slot));
   W.copyWithin(valueOf(record), slotRecord(slot), slotRecord(slot) + LAYER_WORDS);
-  setSlotDirty(slot, 0);
+  markSlotClean(slot);
 }
 
 /** Writes all dirty slots to the catalog. The checkpoint lock is held exclusively. */
@@ -167,6 +185,7 @@ export function saveAllSlots(): void {
 /** Forgets a pinned slot whose layer is gone from the catalog. The caller holds its only pin. */
 export function discardSlot(slot: number): void {
   lockExclusive(SLOTS_LOCK);
+  markSlotClean(slot);
   if (loadSlotPins(slot) === 1) {
     leaveSlot(slot);
     addSlotPins(slot, -1);
@@ -174,7 +193,6 @@ export function discardSlot(slot: number): void {
     return;
   }
   // Somebody else found the layer a moment ago and will see that it is being removed; the slot goes with the next eviction.
-  setSlotDirty(slot, 0);
   addSlotPins(slot, -1);
   unlockExclusive(SLOTS_LOCK);
 }

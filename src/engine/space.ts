@@ -16,7 +16,8 @@
  * how it sums up. A group without a record is empty but for its bitmaps.
  *
  * Invariants
- *  S1  FREE_BLOCKS is the number of clear bits; WINDOWED_BLOCKS and PENDING_BLOCKS count the bits of windows and pendings.
+ *  S1  FREE_BLOCKS is the number of clear bits and of blocks in windows; PENDING_BLOCKS count the bits of the pendings. Windows
+ *      come and go without a change of FREE_BLOCKS, as admission looks at it without the lock.
  *  S2  A block is freed once, by its owner, while its bit is set and it is neither windowed nor pending.
  *  S3  An operation allocates only what it was admitted for, so allocation within one never fails.
  */
@@ -41,6 +42,7 @@ import {
   ADMITTED_BLOCKS,
   BITMAP_AT,
   BITMAP_WORDS,
+  CHANGED,
   FREE_BLOCKS,
   GENERATION,
   GROUP_DIRTY,
@@ -53,7 +55,6 @@ import {
   RESERVE_BLOCKS,
   SPACE_LOCK,
   TOTAL_BLOCKS,
-  WINDOWED_BLOCKS,
   WINDOWS_AT,
   WINDOW_COUNT,
   WINDOW_TICK,
@@ -156,9 +157,8 @@ function nextSet(block: BlockNumber, end: BlockNumber): BlockNumber {
   return end;
 }
 
-/** Changes the counters after blocks of possibly several groups were taken (count < 0: given back). */
+/** Changes the groups' counters after blocks of possibly several groups were taken (sign < 0: given back). */
 function chargeGroups(block: BlockNumber, count: number, sign: number): void {
-  I[FREE_BLOCKS]! -= sign * count;
   while (count > 0) {
     const group = Math.floor(block / GROUP_BLOCKS);
     const here = Math.min(count, (group + 1) * GROUP_BLOCKS - block);
@@ -229,7 +229,6 @@ function closeWindow(at: number): void {
   if (windowLayer(at) !== 0 && length > 0) {
     clearBits(BITMAP_AT, windowStart(at), length);
     chargeGroups(windowStart(at), length, -1);
-    I[WINDOWED_BLOCKS]! -= length;
   }
   setWindowLength(at, 0);
   setWindowLayer(at, 0);
@@ -254,7 +253,6 @@ function refillWindow(at: number, goal: BlockNumber, want: number): boolean {
   if (runLength === 0) return false;
   setBits(BITMAP_AT, runStart, runLength);
   chargeGroups(runStart, runLength, 1);
-  I[WINDOWED_BLOCKS]! += runLength;
   setWindowStart(at, runStart);
   setWindowLength(at, runLength);
   setWindowGrants(at, windowGrants(at) + 1);
@@ -290,7 +288,7 @@ function allocateLocked(layer: LayerIndex, ino: Ino, goal: BlockNumber, want: nu
   setWindowStart(window, start + length);
   setWindowLength(window, windowLength(window) - length);
   setWindowTick(window, ++W[WINDOW_TICK]!);
-  I[WINDOWED_BLOCKS]! -= length;
+  W[FREE_BLOCKS]! -= length;
   markGroupsDirty(start, length);
   allocatedLength = length;
   return start;
@@ -310,12 +308,17 @@ export function freeBlocks(block: BlockNumber, count: number): void {
   lockExclusive(SPACE_LOCK);
   const parity = W[GENERATION]! & 1;
   const pending = PENDING_AT + parity * BITMAP_WORDS;
-  if (!allBitsAre(BITMAP_AT, block, count, true) || !allBitsAre(pending, block, count, false)) {
+  const settling = PENDING_AT + (1 - parity) * BITMAP_WORDS;
+  if (
+    !allBitsAre(BITMAP_AT, block, count, true) ||
+    !allBitsAre(pending, block, count, false) ||
+    !allBitsAre(settling, block, count, false)
+  ) {
     unlockExclusive(SPACE_LOCK);
     fail('S2', block, count);
   }
   setBits(pending, block, count);
-  I[PENDING_BLOCKS + parity]! += count;
+  W[PENDING_BLOCKS + parity]! += count;
   markGroupsDirty(block, count);
   for (let at = block; at < block + count; at = (Math.floor(at / GROUP_BLOCKS) + 1) * GROUP_BLOCKS) {
     W[GROUP_PENDING + parity * GROUPS_MAX + Math.floor(at / GROUP_BLOCKS)] = 1;
@@ -364,10 +367,15 @@ export function closeWindowsOf(layer: LayerIndex): void {
  */
 export function admit(blocks: number, frees: boolean): boolean {
   const admitted = Atomics.add(I, ADMITTED_BLOCKS, blocks) + blocks;
-  const reserve = frees ? I[RESERVE_BLOCKS]! >>> 1 : I[RESERVE_BLOCKS]!;
-  if (I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! - admitted >= reserve) return true;
+  const reserve = frees ? W[RESERVE_BLOCKS]! >>> 1 : W[RESERVE_BLOCKS]!;
+  if (W[FREE_BLOCKS]! - admitted >= reserve) return true;
   Atomics.sub(I, ADMITTED_BLOCKS, blocks);
   return false;
+}
+
+/** Promises blocks that were part of what an operation under way was admitted for, and stay promised when it ends. */
+export function keepPromised(blocks: number): void {
+  Atomics.add(I, ADMITTED_BLOCKS, blocks);
 }
 
 export function dismiss(blocks: number): void {
@@ -376,7 +384,12 @@ export function dismiss(blocks: number): void {
 
 /** Blocks that would become free with a checkpoint or two. */
 export function pendingBlocks(): number {
-  return I[PENDING_BLOCKS]! + I[PENDING_BLOCKS + 1]!;
+  return W[PENDING_BLOCKS]! + W[PENDING_BLOCKS + 1]!;
+}
+
+/** Whether a checkpoint would let more be admitted: frees become allocatable, and saved slots need no more room. */
+export function checkpointGivesSpace(): boolean {
+  return pendingBlocks() > 0 || Atomics.load(I, CHANGED) !== 0;
 }
 
 // Checkpoint
@@ -413,18 +426,18 @@ function clearWindows(group: number, image: number): void {
   }
 }
 
-/** The checkpoint of `generation` is complete: what was freed in it may be allocated. Calls `each` for every run freed. */
-export function settlePending(generation: number, each: (block: BlockNumber, count: number) => void): void {
+/**
+ * The checkpoint of `generation` is complete: what was freed in it may be allocated. Calls `discard` for every run before,
+ * without the lock: until its bits are cleared nobody else has to do with it, and a device may take its time.
+ */
+export function settlePending(generation: number, discard: (block: BlockNumber, count: number) => void): void {
   const parity = generation & 1;
   for (let group = 0; group < groupCount(); group++) {
-    if (W[GROUP_PENDING + parity * GROUPS_MAX + group] === 0) continue;
-    lockExclusive(SPACE_LOCK);
-    settleGroup(group, parity, each);
-    unlockExclusive(SPACE_LOCK);
+    if (W[GROUP_PENDING + parity * GROUPS_MAX + group] !== 0) settleGroup(group, parity, discard);
   }
 }
 
-function settleGroup(group: number, parity: number, each: (block: BlockNumber, count: number) => void): void {
+function settleGroup(group: number, parity: number, discard: (block: BlockNumber, count: number) => void): void {
   const pending = PENDING_AT + parity * BITMAP_WORDS;
   W[GROUP_PENDING + parity * GROUPS_MAX + group] = 0;
   let start = -1;
@@ -437,17 +450,20 @@ function settleGroup(group: number, parity: number, each: (block: BlockNumber, c
     const set = block < end && bitIsSet(pending, block);
     if (set && start < 0) start = block;
     if (set || start < 0) continue;
+    discard(start, block - start);
     settleRun(start, block - start, pending, parity);
-    each(start, block - start);
     start = -1;
   }
 }
 
 function settleRun(block: BlockNumber, count: number, pending: number, parity: number): void {
+  lockExclusive(SPACE_LOCK);
   clearBits(pending, block, count);
   clearBits(BITMAP_AT, block, count);
   chargeGroups(block, count, -1);
-  I[PENDING_BLOCKS + parity]! -= count;
+  W[FREE_BLOCKS]! += count;
+  W[PENDING_BLOCKS + parity]! -= count;
+  unlockExclusive(SPACE_LOCK);
 }
 
 // Opening
@@ -459,10 +475,9 @@ export function loadGroup(group: number, at: number): void {
   else setBits(BITMAP_AT, group * GROUP_BLOCKS, groupDataStart(group) - group * GROUP_BLOCKS);
   const beyond = (group + 1) * GROUP_BLOCKS - W[TOTAL_BLOCKS]!;
   if (beyond > 0) setBits(BITMAP_AT, W[TOTAL_BLOCKS]!, beyond);
-  let used = 0;
-  for (let i = 0; i < GROUP_WORDS; i++) used += countBits(W[words + i]!);
+  const used = countGroup(BITMAP_AT, group);
   W[GROUP_FREE + group] = GROUP_BLOCKS - used;
-  I[FREE_BLOCKS]! += GROUP_BLOCKS - used;
+  W[FREE_BLOCKS]! += GROUP_BLOCKS - used;
 }
 
 /** Makes the blocks from the old end of the volume to the new one allocatable. The space lock is held. */
@@ -474,9 +489,33 @@ export function growSpace(blocks: number): void {
   if (lastEnd > before) {
     clearBits(BITMAP_AT, before, lastEnd - before);
     chargeGroups(before, lastEnd - before, -1);
+    W[FREE_BLOCKS]! += lastEnd - before;
     W[GROUP_DIRTY + lastGroup] = 1;
   }
   for (let group = lastGroup + 1; group < groupCount(); group++) loadGroup(group, 0);
+}
+
+/** Recounts what S1 says of the counters. Returns what is wrong, in words. For check, with nothing going on. */
+export function recountSpace(): string[] {
+  const wrong: string[] = [];
+  let free = 0;
+  let pending = 0;
+  for (let group = 0; group < groupCount(); group++) {
+    const clear = GROUP_BLOCKS - countGroup(BITMAP_AT, group);
+    if (clear !== W[GROUP_FREE + group]) wrong.push(`group ${group} has ${clear} free blocks but counts ${W[GROUP_FREE + group]}`);
+    free += clear;
+    pending += countGroup(PENDING_AT, group) + countGroup(PENDING_AT + BITMAP_WORDS, group);
+  }
+  for (let at = WINDOWS_AT; at < WINDOWS_AT + WINDOW_COUNT * WINDOW_WORDS; at += WINDOW_WORDS) free += windowLength(at);
+  if (free !== W[FREE_BLOCKS]) wrong.push(`${free} blocks are free, but ${W[FREE_BLOCKS]} are counted`);
+  if (pending !== pendingBlocks()) wrong.push(`${pending} blocks wait to become free, but ${pendingBlocks()} are counted`);
+  return wrong;
+}
+
+function countGroup(bitmap: number, group: number): number {
+  let bits = 0;
+  for (let i = 0; i < GROUP_WORDS; i++) bits += countBits(W[bitmap + group * GROUP_WORDS + i]!);
+  return bits;
 }
 
 /** Whether the bit of a block is set, for check. */

@@ -20,6 +20,7 @@ import { EDQUOT, EIO, ENOSPC } from '../linux/errno.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
 import { reportCorruption } from './corruption.js';
 import { readBlocks, writeBlocks } from './device.js';
+import { fail } from './errors.js';
 import { extentBefore, extentStart, extentSum, isOverwritable, map, nextExtent, replaceSums, seekExtent, unmap } from './extents.js';
 import { abandon, opLayer, opRecord } from './operation.js';
 import { allocateData, allocatedLength, freeData } from './space.js';
@@ -269,7 +270,7 @@ function recordMoved(ino: Ino, first: number, row: number, count: number): numbe
   let end = row;
   let mapped = false;
   while (end < count && !stays(end)) mapped = holding[end++] !== HOLE || mapped;
-  if (mapped) unmap(ino, first + row, first + end, STORE_BLOCKS_MAX);
+  if (mapped && unmap(ino, first + row, first + end, STORE_BLOCKS_MAX) < first + end) fail('store: what was surveyed is read', ino);
   for (let at = row; at < end;) at = newBlock[at] === 0 ? at + 1 : recordRun(ino, first, at, end);
   return end;
 }

@@ -40,10 +40,8 @@ import {
   setChildGeneration,
   setChildOwner,
   setPageGarbage,
-  setPageGeneration,
   setPageHeap,
   setPageLevelCount,
-  setPageOwner,
   setRecordHi,
   setRecordKey0,
   setRecordLo,
@@ -320,9 +318,7 @@ function isWritable(page: number): boolean {
 function allocatePage(level: number, goal: number): number {
   const block = allocateBlocks(owner, WINDOW_PAGES, goal, 1);
   if (block === 0) fail('S3', owner);
-  const page = newPage(block);
-  setPageOwner(page, owner);
-  setPageGeneration(page, W[GENERATION]!);
+  const page = newPage(block, owner, W[GENERATION]!);
   clearPage(page, level);
   if (pagesAt !== 0) W[pagesAt]!++;
   return page;
@@ -633,10 +629,11 @@ function copyKey(to: number, from: number): void {
   W[to + 3] = W[from + 3]!;
 }
 
-/** Lets the only child of an inner root be the root. */
+/** Lets the only child of an inner root be the root. One that cannot be read is left as it is: it may have a single child. */
 function shrinkRoot(): void {
   for (;;) {
-    const root = pinChild(rootAt, -1);
+    const root = pinSibling(rootAt, -1);
+    if (root === 0) return;
     if (pageLevel(root) === 0 || pageCount(root) > 1) return unpinPage(root);
     if (pageCount(root) === 0) {
       clearPage(root, 0);

@@ -14,7 +14,7 @@ import { inodeBlocks, inodeFlags, inodeMode, layerOwnBlocks, layerQuotaBlocks, s
 import { EDQUOT, EFBIG, EINVAL, ENOSPC, EOPNOTSUPP } from '../linux/errno.js';
 import { readClock } from './clock.js';
 import { countFromZero, storedBlocks, unmap, unmapEnd } from './extents.js';
-import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, setInodeSize, stampChange, stampContents } from './inode.js';
+import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, setInodeSize, stampContents } from './inode.js';
 import { abandon, beginRead, beginWrite, end, opRecord } from './operation.js';
 import { dropCapability, withoutSetIds } from './privileges.js';
 import { ZEROS, abandonStore, storeBytes, storeChanges } from './store.js';
@@ -152,10 +152,9 @@ function extendTo(ino: Ino, size: number, missing: number): number {
   if (quota !== 0 && missing > 0 && layerOwnBlocks(opRecord()) + missing > quota) return -EDQUOT;
   readClock();
   const at = changeInode(ino);
-  if (size > inodeSize(at)) {
-    setInodeSize(at, size);
-    stampContents(at);
-  } else stampChange(at);
+  if (size > inodeSize(at)) setInodeSize(at, size);
+  // Like the file systems of Linux, which stamp both times whether or not the size changes.
+  stampContents(at);
   keepFound(ino, at);
   return 0;
 }

@@ -4,9 +4,12 @@ import { once } from 'node:events';
 import { closeSync, openSync, readFileSync, statSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
+import { ROOT, make, put } from '../../test/support/files.js';
 import { MIB, assertSound, withFolder } from '../../test/support/volume.js';
+import { checkpoint } from './checkpoint.js';
 import { LcfsError, type ErrorCode } from './errors.js';
-import { createLayer, findLayer, listLayers } from './layers.js';
+import { createLayer, findLayer, listLayers, removeLayer } from './layers.js';
+import { reclaimAll } from './maintenance.js';
 import { closeVolume, formatVolume, growVolume, openVolume, volumeInfo } from './volume.js';
 
 function refuses(code: ErrorCode, text: RegExp, work: () => unknown): void {
@@ -32,9 +35,11 @@ describe('volume', () => {
   test('formats files of every size it may have, and no other', async () => {
     await withFolder((folder) => {
       refuses('not-found', /--size/, () => formatVolume(join(folder, 'absent')));
+      for (const path of ['/dev/null', folder])
+        refuses('invalid', /neither a block device nor a file/, () => formatVolume(path, { force: true }));
       refuses('invalid', /4 MiB at least/, () => formatVolume(join(folder, 'small'), { bytes: 4 * MIB - 1 }));
       refuses('invalid', /16 TiB at most/, () => formatVolume(join(folder, 'large'), { bytes: 2 ** 45 }));
-      for (const bytes of [4 * MIB, 128 * MIB, 129 * MIB + 5000, 300 * 2 ** 30]) {
+      for (const bytes of [4 * MIB, 128 * MIB, 129 * MIB + 5000, 300 * 2 ** 30, 3 * 2 ** 40]) {
         const path = join(folder, `volume${bytes}`);
         formatVolume(path, { bytes });
         openVolume(path, { cacheBytes: 4 * MIB });
@@ -45,6 +50,50 @@ describe('volume', () => {
         // Sparse: what is not used is not there.
         assert.ok(statSync(path).blocks * 512 < 2 * MIB);
       }
+    });
+  });
+
+  test('a group without room for more than its bitmaps is left out', async () => {
+    await withFolder((folder) => {
+      const path = join(folder, 'volume');
+      for (const [more, total] of [
+        [1, 32_768],
+        [2, 32_768],
+        [3, 32_771],
+      ] as const) {
+        formatVolume(path, { bytes: 128 * MIB + more * 4096, force: true });
+        openVolume(path, { cacheBytes: 4 * MIB });
+        assert.equal(volumeInfo().blocks.total, total);
+        assertSound();
+        truncateSync(path, 256 * MIB + 4096);
+        assert.equal(growVolume(), 65_536);
+        assertSound();
+        closeVolume();
+        truncateSync(path, 0);
+      }
+    });
+  });
+
+  test('block numbers and counts beyond 2^31', async () => {
+    await withFolder((folder) => {
+      const path = join(folder, 'volume');
+      formatVolume(path, { bytes: 9 * 2 ** 40 });
+      openVolume(path, { cacheBytes: 4 * MIB });
+      for (let i = 0; i < 8; i++) {
+        const layer = createLayer(`layer${i}`);
+        assert.equal(put(layer, make(layer, ROOT, 'file'), 0, Buffer.alloc(100_000, i + 1)), 100_000);
+      }
+      const { total, free } = volumeInfo().blocks;
+      assert.ok(total > 2 ** 31 && free > 0.99 * total);
+      checkpoint();
+      assertSound();
+      closeVolume();
+      openVolume(path, { cacheBytes: 4 * MIB });
+      for (let i = 0; i < 8; i++) removeLayer(`layer${i}`);
+      reclaimAll();
+      checkpoint();
+      assertSound();
+      closeVolume();
     });
   });
 

@@ -62,7 +62,6 @@ import {
   SYNC_INTERVAL_MS,
   TOTAL_BLOCKS,
   UUID,
-  WINDOWED_BLOCKS,
   addressOfWord,
   attachArena,
   createArena,
@@ -83,6 +82,8 @@ const CACHE_BYTES_MIN = 4 << 20;
 const SYNC_INTERVAL_MS_DEFAULT = 5000;
 /** Bitmaps are reserved for a volume of this size at least, so that it can grow while it is mounted. */
 const GROWTH_GROUPS_MIN = 8192; // 1 TiB
+/** Blocks at the start of each group that hold its bitmap. */
+const BITMAP_COPIES = 2;
 const BLKGETSIZE64 = 0x80081272;
 const F_GETLK = 5;
 const F_SETLK = 6;
@@ -125,6 +126,19 @@ function sizeOf(fd: number): number {
   return Number(size[0]);
 }
 
+/** Blocks of a volume on so many bytes. A last group without room for more than its bitmaps is left out. */
+function blocksWithin(bytes: number): number {
+  const blocks = Math.min(Math.floor(bytes / BLOCK_BYTES), VOLUME_BLOCKS_MAX);
+  const inLastGroup = blocks % GROUP_BLOCKS;
+  return inLastGroup <= BITMAP_COPIES ? blocks - inLastGroup : blocks;
+}
+
+/** Groups to reserve memory for, for a volume on so many bytes that may still grow. */
+function groupsFor(bytes: number): number {
+  const groups = Math.ceil(bytes / BLOCK_BYTES / GROUP_BLOCKS);
+  return Math.min(Math.max(groups * 4, GROWTH_GROUPS_MIN), Math.ceil(VOLUME_BLOCKS_MAX / GROUP_BLOCKS));
+}
+
 /** Takes the lock that one process has on a volume. Throws LcfsError('busy') that names the holder. */
 function lockVolume(fd: number, path: string, readOnly: boolean): void {
   // struct flock: type, whence (i16 each), padding, start, length (i64 each), pid (i32); type 0 read, 1 write.
@@ -139,9 +153,12 @@ function lockVolume(fd: number, path: string, readOnly: boolean): void {
 function openDevice(path: string, readOnly: boolean): number {
   let fd: number;
   try {
-    const exclusive = statSync(path).isBlockDevice() && !readOnly ? constants.O_EXCL : 0;
+    const stat = statSync(path);
+    if (!stat.isFile() && !stat.isBlockDevice()) throw new LcfsError('invalid', `${path} is neither a block device nor a file`);
+    const exclusive = stat.isBlockDevice() && !readOnly ? constants.O_EXCL : 0;
     fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive);
   } catch (error) {
+    if (error instanceof LcfsError) throw error;
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT') throw new LcfsError('not-found', `there is no ${path}; make a volume with: lcfs format ${path} --size 20G`);
     if (code === 'EBUSY') throw new LcfsError('busy', `${path} is in use: it is mounted or belongs to another device; unmount it first`);
@@ -189,7 +206,7 @@ export function formatVolume(path: string, options: FormatOptions = {}): void {
   const fd = openDevice(path, false);
   try {
     const bytes = prepareDevice(fd, path, options);
-    withArena(fd, path, () => writeEmptyVolume(Math.min(Math.floor(bytes / BLOCK_BYTES), VOLUME_BLOCKS_MAX)));
+    withArena(fd, path, () => writeEmptyVolume(blocksWithin(bytes)));
   } finally {
     closeSync(fd);
   }
@@ -215,7 +232,7 @@ function isVolume(fd: number): boolean {
 /** Runs with a small arena of its own on a device. */
 function withArena<T>(fd: number, path: string, work: () => T): T {
   if (current !== null) throw new LcfsError('state', 'this process has a volume open already');
-  current = openArena(fd, path, false, CACHE_BYTES_MIN, GROWTH_GROUPS_MIN);
+  current = openArena(fd, path, false, CACHE_BYTES_MIN, groupsFor(sizeOf(fd)));
   try {
     return work();
   } finally {
@@ -271,9 +288,7 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   const readOnly = options.readOnly === true;
   const fd = openDevice(path, readOnly);
   try {
-    const groups = Math.ceil(sizeOf(fd) / BLOCK_BYTES / GROUP_BLOCKS);
-    const reserve = Math.min(Math.max(groups * 4, GROWTH_GROUPS_MIN), Math.ceil(VOLUME_BLOCKS_MAX / GROUP_BLOCKS));
-    current = openArena(fd, path, readOnly, options.cacheBytes ?? CACHE_BYTES_DEFAULT, reserve, options.device);
+    current = openArena(fd, path, readOnly, options.cacheBytes ?? CACHE_BYTES_DEFAULT, groupsFor(sizeOf(fd)), options.device);
     loadSuperblock(path, sizeOf(fd));
     loadBitmaps(path);
     countRemoving();
@@ -404,7 +419,7 @@ export function growVolume(): number {
   lockExclusive(CHECKPOINT_LOCK);
   lockExclusive(SPACE_LOCK);
   try {
-    const blocks = Math.min(Math.floor(sizeOf(fd) / BLOCK_BYTES), VOLUME_BLOCKS_MAX);
+    const blocks = blocksWithin(sizeOf(fd));
     if (blocks > arena.groupsMax * GROUP_BLOCKS) {
       throw new LcfsError('state', `${path} grew to more than four times its size; unmount and mount it again, then grow it`);
     }
@@ -428,7 +443,7 @@ function uuidText(): string {
 export function volumeInfo(): VolumeInfo {
   lockShared(SPACE_LOCK);
   const total = W[TOTAL_BLOCKS]!;
-  const free = I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! + pendingBlocks();
+  const free = W[FREE_BLOCKS]! + pendingBlocks();
   unlockShared(SPACE_LOCK);
   return {
     path: currentVolume().path,

@@ -25,7 +25,7 @@ import {
   xattrValueBytes,
 } from '../layout/records.js';
 import { hashHi, hashLo, hashName } from './hash.js';
-import { changeInode } from './inode.js';
+import { changeInode, foresee } from './inode.js';
 import { find, insert, next, recordType, remove, seek, valueOf } from './tree.js';
 
 const CHUNK_BITS = 8;
@@ -111,6 +111,7 @@ export function loadXattr(ino: Ino, out: Uint8Array, outAt: number): void {
 /** Takes the attribute that was found away. The inode is not touched. */
 export function eraseXattr(ino: Ino): void {
   const chunks = chunksFor(foundNameBytes, foundValueBytes);
+  for (let chunk = 0; chunk < chunks; chunk++) foresee(ino, XATTR, foundHi, foundLo + chunk);
   for (let chunk = 0; chunk < chunks; chunk++) remove(ino, XATTR, foundHi, foundLo + chunk);
 }
 

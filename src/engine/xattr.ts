@@ -35,11 +35,15 @@ const PREFIXES = ['user.', 'trusted.', 'security.'].map((prefix) => new TextEnco
 /** 0 if there can be an attribute of this name; else -ERANGE (empty or too long) or -EOPNOTSUPP (no such namespace). */
 function checkName(bytes: Uint8Array, at: number, length: number): number {
   if (length === 0 || length > NAME_BYTES_MAX) return -ERANGE;
-  if (isName(bytes, at, length, ACCESS_ACL_NAME) || isName(bytes, at, length, DEFAULT_ACL_NAME)) return 0;
+  if (isAcl(bytes, at, length)) return 0;
   for (let i = 0; i < PREFIXES.length; i++) {
     if (hasPrefix(bytes, at, length, PREFIXES[i]!)) return length > PREFIXES[i]!.length ? 0 : -EINVAL;
   }
   return -EOPNOTSUPP;
+}
+
+function isAcl(bytes: Uint8Array, at: number, length: number): boolean {
+  return isName(bytes, at, length, ACCESS_ACL_NAME) || isName(bytes, at, length, DEFAULT_ACL_NAME);
 }
 
 /**
@@ -178,7 +182,10 @@ function list(ino: Ino, out: Uint8Array, outAt: number, outMax: number): number 
   return listed;
 }
 
-/** Removes an attribute. Returns 0; -ENODATA if there is none; -ERANGE, -EOPNOTSUPP, -ENOSPC, -EROFS, -ESTALE or -EIO. */
+/**
+ * Removes an attribute. Returns 0; -ENODATA if there is none, unless it is an access control list: to have none is what
+ * the permission bits alone say. -ERANGE, -EOPNOTSUPP, -ENOSPC, -EROFS, -ESTALE or -EIO.
+ */
 export function removeXattr(layer: LayerIndex, ino: Ino, bytes: Uint8Array, at: number, length: number): number {
   const bad = checkName(bytes, at, length);
   if (bad < 0) return bad;
@@ -194,7 +201,7 @@ export function removeXattr(layer: LayerIndex, ino: Ino, bytes: Uint8Array, at: 
 function erase(ino: Ino, bytes: Uint8Array, at: number, length: number): number {
   const inode = findInode(ino);
   if (inode === 0) return -ESTALE;
-  if ((inodeFlags(inode) & INODE_HAS_XATTR) === 0 || !dropXattr(ino, bytes, at, length)) return -ENODATA;
+  if ((inodeFlags(inode) & INODE_HAS_XATTR) === 0 || !dropXattr(ino, bytes, at, length)) return isAcl(bytes, at, length) ? 0 : -ENODATA;
   readClock();
   stampChange(changeInode(ino));
   return readInodeInOperation(ino);

@@ -1,20 +1,22 @@
 /**
  * Requests about the contents of files.
  *
- * Files have no handles: what there is to know is in the nodeid, so OPEN keeps no state and RELEASE has nothing to do.
- * OPEN is answered nevertheless (ENOSYS would spare it) because only it can refuse to open a file of a sealed layer for
- * writing. Reading does not change the access time, as on a file system mounted noatime; it changes when it is set.
+ * What there is to know of a file is in the nodeid. OPEN is answered nevertheless (ENOSYS would spare it) because only it
+ * can refuse to open a file of a sealed layer for writing, and says who may write through mappings (open-files.ts). Reading does not change the access time, as on a file system mounted noatime; it changes when it is set.
  */
 import { checkpoint } from '../engine/checkpoint.js';
-import { allocate, copyRange, read, seekData, write } from '../engine/file.js';
-import { FSYNC_STRICT } from '../engine/arena.js';
+import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, read, seekData, write } from '../engine/file.js';
+import { DEVICE_FAILED, FSYNC_STRICT } from '../engine/arena.js';
+import { foundAt, getInode, inodeSize } from '../engine/inode.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { LAYER_WRITABLE } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { layerState } from '../layout/records.js';
-import { EINVAL, EPERM, EROFS } from '../linux/errno.js';
+import { EINVAL, EIO, ENXIO, EPERM, EROFS } from '../linux/errno.js';
+import { succeeds } from './failure.js';
 import { truncate } from './inodes.js';
 import { isSynthetic, nodeIno } from './node.js';
+import { mayBeMapped, noteOpen } from './open-files.js';
 import * as P from './protocol.js';
 import { writeOpen } from './reply.js';
 import { argument, argument64, inoOf, layerOf, replyNumber, type Request } from './request.js';
@@ -28,7 +30,7 @@ export function openFile(r: Request): number {
     const result = openForWriting(r, flags);
     if (result < 0) return result;
   }
-  writeOpen(r.words, r.replyWord);
+  writeOpen(r.words, r.replyWord, noteOpen(layerOf(r), inoOf(r), flags));
   return P.OPEN_OUT_BYTES;
 }
 
@@ -60,8 +62,8 @@ export function writeFile(r: Request): number {
 
 /** Without the strict mode what was written becomes durable with the next checkpoint, soon and in order. */
 export function syncFile(_r: Request): number {
-  if (W[FSYNC_STRICT] !== 0) checkpoint();
-  return 0;
+  if (W[DEVICE_FAILED] !== 0) return -EIO;
+  return W[FSYNC_STRICT] === 0 || succeeds(checkpoint) ? 0 : -EIO;
 }
 
 export function allocateRange(r: Request): number {
@@ -71,8 +73,19 @@ export function allocateRange(r: Request): number {
 
 export function seekFile(r: Request): number {
   const offset = argument64(r, P.LSEEK_OFFSET);
-  const found = seekData(layerOf(r), inoOf(r), offset, argument(r, P.LSEEK_WHENCE));
+  const whence = argument(r, P.LSEEK_WHENCE);
+  const found = mayBeMapped(r) ? seekWhole(r, offset, whence) : seekData(layerOf(r), inoOf(r), offset, whence);
   return found < 0 ? found : replyNumber(r, found);
+}
+
+/** SEEK_DATA and SEEK_HOLE in a file whose holes are not known for certain: it is data up to its end. */
+function seekWhole(r: Request, offset: number, whence: number): number {
+  if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL;
+  const failed = getInode(layerOf(r), inoOf(r));
+  if (failed < 0) return failed;
+  const size = inodeSize(foundAt);
+  if (offset < 0 || offset >= size) return -ENXIO;
+  return whence === SEEK_DATA ? offset : size;
 }
 
 /** Both forms of copy_file_range; the older one may copy less than asked, and the caller goes on. */

@@ -1,6 +1,7 @@
 /** Requests as raw bytes against the engine, in the layouts of both transports: right ones, wrong ones, random ones. */
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { SEEK_DATA, SEEK_HOLE } from '../engine/file.js';
 import { createLayer, sealLayer } from '../engine/layers.js';
 import { closeTestVolume, find, get, make, nowMicroseconds, openTestVolume, put, REGULAR, ROOT, stat } from '../../test/support/files.js';
 import { assertSound, Random } from '../../test/support/volume.js';
@@ -14,6 +15,7 @@ import {
   ENOENT,
   ENOSYS,
   ENOTEMPTY,
+  ENXIO,
   EPERM,
   ERANGE,
   EROFS,
@@ -146,6 +148,31 @@ function describeWire(wire: Wire): void {
       );
       good(wire.send({ opcode: P.OPEN, node, args: [1 | P.O_TRUNC] }), P.OPEN_OUT_BYTES);
       assert.equal(stat(layer, ino).size, 0);
+    });
+
+    it('takes all for data where somebody else may write through a mapping', () => {
+      const ino = createFile(name('mapped'));
+      const node = { layer, ino };
+      good(wire.send({ opcode: P.WRITE, node, args: [0, 0, 2 ** 20, 0, 4], payload: Buffer.from('data') }), 8);
+      const open = (flags: number): number => wordAt(good(wire.send({ opcode: P.OPEN, node, args: [flags] }), 16), P.OPEN_OUT_HANDLE);
+      const seek = (handle: number, offset: number, whence: number): Answer =>
+        wire.send({ opcode: P.LSEEK, node, args: [handle, 0, offset, 0, whence] });
+      const ends = (handle: number): number[] => [SEEK_DATA, SEEK_HOLE].map((whence) => wideAt(good(seek(handle, 4096, whence), 8), 0));
+      const release = (handle: number): void => void good(wire.send({ opcode: P.RELEASE, node, args: [handle, 0, 0] }), 0);
+      const reader = open(0);
+      release(open(1));
+      assert.deepEqual(ends(reader), [2 ** 20, 4096]);
+      const writer = open(2);
+      assert.deepEqual(ends(writer), [2 ** 20, 4096], 'its own mappings are its own business');
+      assert.deepEqual(ends(reader), [4096, 2 ** 20 + 4]);
+      bad(seek(reader, 2 ** 20 + 4, SEEK_DATA), ENXIO);
+      bad(seek(reader, 0, 5), EINVAL);
+      const another = open(2);
+      assert.deepEqual(ends(writer), [4096, 2 ** 20 + 4]);
+      release(another);
+      release(writer);
+      assert.deepEqual(ends(reader), [2 ** 20, 4096]);
+      release(reader);
     });
 
     it('sets times before 1970 and beyond 2038', () => {

@@ -16,6 +16,7 @@ import { NO_REPLY, forgetMany, forgetOne } from './forget.js';
 import * as inodes from './inodes.js';
 import * as names from './names.js';
 import { isPrivate, isSynthetic } from './node.js';
+import { releaseFile } from './open-files.js';
 import * as P from './protocol.js';
 import { layerOf, nodeLowOf, opcodeOf, type Request } from './request.js';
 import { getStatistics, getVolumeStatistics } from './statfs.js';
@@ -69,7 +70,8 @@ const OF_LAYERS = table((handlers) => {
   handlers[P.LSEEK] = data.seekFile;
   handlers[P.COPY_FILE_RANGE] = handlers[P.COPY_FILE_RANGE_64] = data.copyFileRange;
   handlers[P.FSYNC] = handlers[P.FSYNCDIR] = data.syncFile;
-  handlers[P.RELEASE] = handlers[P.RELEASEDIR] = done;
+  handlers[P.RELEASE] = releaseFile;
+  handlers[P.RELEASEDIR] = done;
   handlers[P.STATFS] = getStatistics;
   handlers[P.STATX] = inodes.getStatx;
   handlers[P.READDIR] = listDirectory;

@@ -178,6 +178,8 @@ export const FALLOCATE_OFFSET = 2;
 export const FALLOCATE_BYTES = 4;
 export const FALLOCATE_MODE = 6;
 
+/** Handle of the opening: LSEEK and RELEASE, low word. */
+export const HANDLE = 0;
 export const LSEEK_OFFSET = 2;
 export const LSEEK_WHENCE = 4;
 
@@ -227,6 +229,7 @@ export const ATTR_OUT_ATTR = 4;
 
 /** struct fuse_open_out. */
 export const OPEN_OUT_BYTES = 16;
+export const OPEN_OUT_HANDLE = 0;
 export const OPEN_OUT_FLAGS = 2;
 export const FOPEN_KEEP_CACHE = 1 << 1;
 export const FOPEN_NOFLUSH = 1 << 5;
@@ -339,6 +342,7 @@ export const IOCTL_CLONE = 0x8004e500;
 
 /** Flags of open(2) as they travel in OPEN and CREATE. */
 export const O_ACCMODE = 3;
+export const O_RDWR = 2;
 export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
 

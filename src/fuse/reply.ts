@@ -25,8 +25,9 @@ import {
 } from '../layout/records.js';
 import { foundAt } from '../engine/inode.js';
 import { nodeLow } from './node.js';
+import { noteOpen } from './open-files.js';
 import * as P from './protocol.js';
-import { clearReply, type Request } from './request.js';
+import { argument, clearReply, type Request } from './request.js';
 
 /**
  * Entries and attributes never expire by themselves: every change comes through the kernel or is announced to it.
@@ -114,16 +115,18 @@ export function replyNegative(r: Request): number {
   return P.ENTRY_BYTES;
 }
 
-/** Writes struct fuse_open_out at word `to`; files have no handles, as all there is to know is in the nodeid. */
-export function writeOpen(words: Uint32Array, to: number): void {
+/** Writes struct fuse_open_out at word `to`. */
+export function writeOpen(words: Uint32Array, to: number, handle: number): void {
   words.fill(0, to, to + P.OPEN_OUT_BYTES / 4);
+  words[to + P.OPEN_OUT_HANDLE] = handle;
   words[to + P.OPEN_OUT_FLAGS] = P.FOPEN_KEEP_CACHE | P.FOPEN_NOFLUSH;
 }
 
 /** Answers CREATE and TMPFILE: the inode found, opened. */
 export function replyCreated(r: Request, layer: number, ino: number): number {
+  const handle = noteOpen(layer, ino, argument(r, P.CREATE_FLAGS));
   replyEntry(r, layer, ino);
-  writeOpen(r.words, r.replyWord + P.ENTRY_BYTES / 4);
+  writeOpen(r.words, r.replyWord + P.ENTRY_BYTES / 4, handle);
   return P.ENTRY_BYTES + P.OPEN_OUT_BYTES;
 }
 

@@ -16,20 +16,21 @@
  * The connection ends when the last mount of it goes, by `stop` or from outside. All threads then end, and `ended`
  * resolves; closing the volume is left to the caller.
  */
-import { realpathSync, statSync, writeFileSync } from 'node:fs';
+import { realpathSync, statSync, statfsSync, writeFileSync } from 'node:fs';
 import { Worker } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
+import { reapLeftOrphans } from '../engine/maintenance.js';
 import { panic } from '../engine/operation.js';
 import type { VolumeHandle } from '../engine/volume.js';
 import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { EBUSY } from '../linux/errno.js';
 import { close } from '../linux/libc.js';
 import { abortConnection, attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
-import { usersOf } from '../linux/users.js';
 import { closeDevice, openDevice } from './device.js';
 import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated } from './init.js';
 import { announceLayer, announceLayerList } from './notify.js';
+import { newOpenCounters } from './open-files.js';
 import * as P from './protocol.js';
 import { opcodeOf } from './request.js';
 import { allowUring, ringRoles } from './ring-plan.js';
@@ -77,8 +78,6 @@ const SUBTYPE = 'lcfs';
  */
 const READ_AHEAD_KIB = 1024;
 const STOP_TIMEOUT_MS = 10_000;
-/** Processes that an error names. */
-const USERS_NAMED = 5;
 /** Threads for /dev/fuse; more than a few only contend for its one queue. */
 const DEVICE_THREADS_MAX = 8;
 
@@ -86,6 +85,8 @@ const DEVICE_THREADS_MAX = 8;
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
   const log = options.log ?? ((line: string) => process.stderr.write(`lcfs: ${line}\n`));
   const mountpoint = checkMountpoint(options.mountpoint);
+  const orphans = handle.readOnly ? 0 : reapLeftOrphans();
+  if (orphans > 0) log(`freed ${orphans} files that had been unlinked while they were open`);
   const connection = await connect(handle, options, log);
   try {
     attachMount(connection.mount, mountpoint);
@@ -105,6 +106,8 @@ function checkMountpoint(mountpoint: string): string {
   try {
     path = realpathSync(mountpoint);
     if (!statSync(path).isDirectory()) throw new LcfsError('invalid', `mount point ${mountpoint} is not a directory`);
+    // The attributes of a dead mount's root may still be cached; its space never is.
+    statfsSync(path);
   } catch (error) {
     throw mountpointError(mountpoint, error as NodeJS.ErrnoException);
   }
@@ -208,6 +211,7 @@ class Threads {
   private readonly handle: VolumeHandle;
   private readonly device: number;
   private readonly agreed: Negotiated;
+  private readonly openCounters = newOpenCounters();
   private running = 0;
 
   constructor(handle: VolumeHandle, device: number, agreed: Negotiated) {
@@ -226,7 +230,8 @@ class Threads {
   }
 
   private startOne(role: WorkerRole): Promise<string | undefined> {
-    const task: WorkerTask = { handle: this.handle, device: this.device, negotiated: this.agreed, role };
+    const { handle, device, agreed: negotiated, openCounters } = this;
+    const task: WorkerTask = { handle, device, negotiated, openCounters, role };
     const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: task, name: `fuse-${role.kind}` });
     this.running++;
     worker.on('error', panic);
@@ -269,7 +274,7 @@ async function stop(mountpoint: string, minor: number, ended: Promise<void>, opt
   const lazy = options.lazy ?? false;
   if (!lazy) refuseIfBound(mountpoint, minor);
   const result = unmount(mountpoint, lazy);
-  if (result === -EBUSY) throw busy(mountpoint, describeUsers(mountpoint));
+  if (result === -EBUSY) throw busy(mountpoint, 'a process has a file open or its working directory there');
   if (await endsWithin(ended, options.timeoutMs ?? STOP_TIMEOUT_MS)) return;
   if (!lazy) throw busy(mountpoint, 'a mount of it lives on in another mount namespace, such as that of a container');
   abortConnection(minor);
@@ -280,14 +285,6 @@ async function stop(mountpoint: string, minor: number, ended: Promise<void>, opt
 function refuseIfBound(mountpoint: string, minor: number): void {
   const bound = listMounts().filter((entry) => entry.minor === minor && entry.type.startsWith('fuse') && entry.mountpoint !== mountpoint);
   if (bound.length > 0) throw busy(mountpoint, `mounted also at ${bound.map((entry) => entry.mountpoint).join(', ')}`);
-}
-
-/** Names a few of the processes that keep the mount. */
-function describeUsers(mountpoint: string): string {
-  const users = usersOf(mountpoint);
-  if (users.length === 0) return 'something below it is mounted or open';
-  const named = users.slice(0, USERS_NAMED).map(({ pid, command, path }) => `pid ${pid} (${command}) holds ${path}`);
-  return named.join(', ') + (users.length > USERS_NAMED ? ` and ${users.length - USERS_NAMED} more` : '');
 }
 
 function busy(mountpoint: string, cause: string): LcfsError {

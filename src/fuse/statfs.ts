@@ -1,9 +1,9 @@
 /** STATFS: the space of the volume or, within a layer that has a quota, what the quota leaves. */
-import { FREE_BLOCKS, RESERVE_BLOCKS, TOTAL_BLOCKS, WINDOWED_BLOCKS } from '../engine/arena.js';
+import { FREE_BLOCKS, RESERVE_BLOCKS, TOTAL_BLOCKS } from '../engine/arena.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { pendingBlocks } from '../engine/space.js';
 import { BLOCK_BYTES, GLOBAL_LAYER, INO_MAX, NAME_BYTES_MAX } from '../layout/constants.js';
-import { I, W } from '../layout/memory.js';
+import { W } from '../layout/memory.js';
 import { layerInodes, layerOwnBlocks, layerQuotaBlocks } from '../layout/records.js';
 import * as P from './protocol.js';
 import { clearReply, layerOf, reply64, type Request } from './request.js';
@@ -36,10 +36,10 @@ export function getVolumeStatistics(r: Request): number {
 
 function replyStatistics(r: Request): number {
   // Blocks freed since the last checkpoint count: a write that needs them makes the checkpoint.
-  const volumeFree = I[FREE_BLOCKS]! + I[WINDOWED_BLOCKS]! + pendingBlocks();
+  const volumeFree = W[FREE_BLOCKS]! + pendingBlocks();
   const left = quotaBlocks === 0 ? volumeFree : Math.max(0, quotaBlocks - usedBlocks);
   const free = Math.min(volumeFree, left);
-  const available = Math.min(Math.max(0, volumeFree - I[RESERVE_BLOCKS]!), left);
+  const available = Math.min(Math.max(0, volumeFree - W[RESERVE_BLOCKS]!), left);
   const total = quotaBlocks === 0 ? W[TOTAL_BLOCKS]! : quotaBlocks;
   clearReply(r, P.STATFS_BYTES);
   reply64(r, P.STATFS_BLOCKS, total);

@@ -5,10 +5,12 @@
  * Listings of `layers` go stale without the kernel's doing, yet the kernel caches them, like all. The thread that served
  * one therefore rings `onListed`, and the session drops that listing from the kernel's cache right after.
  */
-import { findLayerBytes, listLayers } from '../engine/layers.js';
+import { LcfsError } from '../engine/errors.js';
+import { succeeds } from './failure.js';
+import { findLayerBytes, layerIndices, layerInfo } from '../engine/layers.js';
 import { getInode } from '../engine/inode.js';
 import { GLOBAL_LAYER, BLOCK_BYTES, ROOT_INO } from '../layout/constants.js';
-import { ENODATA, ENOENT } from '../linux/errno.js';
+import { EIO, ENODATA, ENOENT } from '../linux/errno.js';
 import { S_IFDIR, kindOf } from '../linux/mode.js';
 import { plainSink, plusSink, type DirentSink } from './directory.js';
 import { LAYERS_INO, MOUNT_ROOT_INO, SYNTHETIC_INO_HI, nodeLow } from './node.js';
@@ -35,6 +37,9 @@ const COOKIE_DOT = 1;
 const COOKIE_DOT_DOT = 2;
 const COOKIE_LAYERS = 3;
 const COOKIE_GLOBAL = 4;
+
+/** Layers asked for at a time: about as many as fit into a reply. */
+const LAYER_BATCH = 100;
 
 /** All times of both directories: when this thread was started. */
 const STARTED_SECONDS = Math.floor(Date.now() / 1000);
@@ -126,7 +131,7 @@ function list(r: Request, sink: DirentSink): number {
   sink.begin(r);
   const cookie = argument64(r, P.IO_OFFSET);
   if (isRoot(inoOf(r))) listRoot(sink, cookie);
-  else listAllLayers(sink, cookie);
+  else if (!succeeds(() => listAllLayers(sink, cookie))) return -EIO;
   return sink.length(r);
 }
 
@@ -145,10 +150,28 @@ function listAllLayers(sink: DirentSink, cookie: number): void {
   onListed();
   if (cookie < COOKIE_DOT && !sink.syntheticEntry(SYNTHETIC_INO_HI, LAYERS_INO, KIND, COOKIE_DOT, DOTS)) return;
   if (cookie < COOKIE_DOT_DOT && !sink.syntheticEntry(0, ROOT_USER_INO, KIND, COOKIE_DOT_DOT, DOT_DOTS)) return;
-  for (const { index, name } of listLayers()) {
-    const at = index + COOKIE_DOT_DOT;
-    if (at > cookie && !sink.syntheticEntry(index, ROOT_INO, KIND, at, text.encode(name))) return;
+  for (let from = cookie - COOKIE_DOT_DOT + 1; ;) {
+    const layers = layerIndices(from, LAYER_BATCH);
+    for (const layer of layers) if (!offerIfThere(sink, layer)) return;
+    if (layers.length < LAYER_BATCH) return;
+    from = layers.at(-1)! + 1;
   }
+}
+
+function offerIfThere(sink: DirentSink, layer: number): boolean {
+  try {
+    return offerLayer(sink, layer);
+  } catch (error) {
+    if (error instanceof LcfsError && error.code === 'not-found') return true;
+    throw error;
+  }
+}
+
+/** False if there is no room for it. A layer that was removed meanwhile is passed over. */
+function offerLayer(sink: DirentSink, layer: number): boolean {
+  const { name, state } = layerInfo(layer);
+  if (state === 'removing' || name === '') return true;
+  return sink.syntheticEntry(layer, ROOT_INO, KIND, layer + COOKIE_DOT_DOT, text.encode(name));
 }
 
 export function getSyntheticXattr(_r: Request): number {

@@ -9,11 +9,13 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
-import { pinThread, setNice } from '../linux/affinity.js';
+import { pinThread } from '../linux/affinity.js';
+import { becomeIoFlusher, setNice } from '../linux/thread.js';
 import { cloneDevice, closeDevice } from './device.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
 import { useDevice } from './forget.js';
 import type { Negotiated } from './init.js';
+import { useOpenCounters } from './open-files.js';
 import { RingQueues, type QueueShare } from './ring-queue.js';
 import { whenListed } from './synthetic.js';
 import { useExtendedSetxattr } from './xattrs.js';
@@ -30,6 +32,7 @@ export interface WorkerTask {
   readonly handle: VolumeHandle;
   readonly device: number;
   readonly negotiated: Negotiated;
+  readonly openCounters: SharedArrayBuffer;
   readonly role: WorkerRole;
 }
 
@@ -79,8 +82,10 @@ function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): 
 
 function main(): void {
   setNice(NICE);
+  becomeIoFlusher();
   attachVolume(task.handle);
   useDevice(task.device);
+  useOpenCounters(task.openCounters);
   useExtendedSetxattr(task.negotiated.setxattrExtended);
   whenListed(() => tell({ kind: 'listed' }));
   if (task.role.kind === 'device') serveDeviceRole(task.role.clone);

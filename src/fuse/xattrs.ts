@@ -3,7 +3,7 @@
  * it leaves to the file system: names of `trusted.` are listed only for the superuser.
  */
 import { getXattr, listXattr, removeXattr, setXattr } from '../engine/xattr.js';
-import { EINVAL, ERANGE } from '../linux/errno.js';
+import { E2BIG, EINVAL, ERANGE } from '../linux/errno.js';
 import * as P from './protocol.js';
 import { argument, copyToScratch, inoOf, layerOf, replyNumber, stringLength, uidOf, type Request } from './request.js';
 import { NAME_BYTES_MAX } from '../layout/constants.js';
@@ -49,7 +49,8 @@ export function getAttribute(r: Request): number {
 
 export function listAttributes(r: Request): number {
   const listed = listXattr(layerOf(r), inoOf(r), r.bytes, r.reply, P.XATTR_LIST_BYTES_MAX);
-  if (listed < 0) return listed;
+  // -ERANGE would ask the caller for a larger buffer, but there is none: the kernel takes no longer list.
+  if (listed < 0) return listed === -ERANGE ? -E2BIG : listed;
   const length = uidOf(r) === 0 ? listed : withoutTrusted(r.bytes, r.reply, listed);
   const size = argument(r, P.GETXATTR_SIZE);
   if (size === 0) return replyNumber(r, length);

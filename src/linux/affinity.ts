@@ -1,4 +1,4 @@
-/** CPUs: which there are, which of them a thread runs on, and how urgently. */
+/** CPUs: which there are, and which of them a thread runs on. */
 import { readFileSync } from 'node:fs';
 import koffi from 'koffi';
 import { errno } from './libc.js';
@@ -9,8 +9,6 @@ const schedSetaffinity = libc.func('sched_setaffinity', 'int', ['int', 'size_t',
   bytes: number,
   mask: Uint8Array,
 ) => number;
-
-const setpriority = libc.func('setpriority', 'int', ['int', 'uint', 'int']) as (which: number, who: number, nice: number) => number;
 
 /** The kernel's own limit on x86_64 is 8192 CPUs. */
 const MASK_BYTES = 1024;
@@ -40,14 +38,4 @@ export function pinThread(cpus: readonly number[]): number {
   const mask = new Uint8Array(MASK_BYTES);
   for (const cpu of cpus) mask[cpu >> 3]! |= 1 << (cpu & 7);
   return schedSetaffinity(0, MASK_BYTES, mask) < 0 ? -errno() : 0;
-}
-
-/**
- * Lets the calling thread run before others of the same CPU: -20 (first) to 19 (last). Without the right to do so nothing
- * changes, which is no error: it is only slower.
- */
-export function setNice(nice: number): void {
-  const PRIO_PROCESS = 0;
-  // Linux takes 0 for the calling thread, not the whole process.
-  setpriority(PRIO_PROCESS, 0, nice);
 }

@@ -2,11 +2,24 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdirSync, readFileSync, readdirSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  readdirSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { afterEach, beforeEach, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Layer, LayerReport, Status } from '../../src/daemon/protocol.js';
 import { isRunning } from '../../src/daemon/processes.js';
 import { findMount } from '../../src/linux/mount.js';
+import { mmap, type Mapping } from '../mount/syscalls.js';
 import { Sandbox, exitCode } from './sandbox.js';
 
 let box: Sandbox;
@@ -98,6 +111,34 @@ test('layers are made, cloned, committed, compared and removed', async () => {
   assert.equal(existsSync(box.mounted('layers/base')), false);
 });
 
+test('a clone, an export and a commit have what was written through a mapping that is still there', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'mapped');
+  const mapped = mapFile(box.mounted('layers/mapped/file'));
+  mapped.bytes.set(Buffer.from('cloned'));
+  await box.ok('layer', 'clone', 'mapped', 'clone');
+  mapped.unmap();
+  assert.equal(readFileSync(box.mounted('layers/clone/file'), 'utf8').slice(0, 6), 'cloned');
+  const again = mapFile(box.mounted('layers/clone/file'));
+  again.bytes.set(Buffer.from('export'));
+  assert.match(await box.ok('layer', 'export', 'clone'), /export/);
+  again.bytes.set(Buffer.from('commit'));
+  await box.ok('layer', 'commit', 'clone');
+  again.unmap();
+  await box.ok('flush', '--kernel');
+  assert.equal(readFileSync(box.mounted('layers/clone/file'), 'utf8').slice(0, 6), 'commit');
+});
+
+function mapFile(path: string): Mapping {
+  const fd = openSync(path, 'a+');
+  ftruncateSync(fd, 4096);
+  try {
+    return mmap(fd, 4096, true);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 async function spawnOk(command: string, ...args: string[]): Promise<void> {
   const child = spawn(command, args, { stdio: 'inherit' });
   assert.equal(await exitCode(child), 0);
@@ -142,7 +183,7 @@ test('a checkpoint makes a change durable, as a crash shows', async () => {
   assert.ok(generation > before);
   writeFileSync(box.mounted('layers/a/lost'), 'perhaps');
   process.kill(pid, 'SIGKILL');
-  while (isRunning(pid)) await new Promise((wake) => setTimeout(wake, 20));
+  while (isRunning(pid)) await delay(20);
   await box.fails(1, /no daemon runs/, 'status');
   assert.deepEqual(readdirSync(box.path('run')), [], 'the stale socket is removed');
   // The dead mount is still there; the new daemon takes it away.
@@ -223,6 +264,44 @@ test('a mount in use is not taken away, except by force', async () => {
     user.kill('SIGKILL');
   }
   assert.match(await box.ok('check', box.image), /is sound/);
+});
+
+test('a start that fails half-way leaves nothing behind and says why', async () => {
+  writeFileSync(box.path('file'), '');
+  await box.ok('format', box.image, '--size', '64M');
+  await box.fails(
+    1,
+    /Docker graph driver cannot be served on/,
+    'daemon',
+    box.image,
+    box.mountpoint,
+    '--docker',
+    box.path('file/docker.sock'),
+  );
+  await box.fails(1, /ENOTDIR|EEXIST/, 'daemon', box.image, box.mountpoint, '--control', box.path('file/control.sock'), '--detach');
+  await box.fails(1, /cannot be made or reached|not a directory/, 'daemon', box.image, box.path('file'));
+  assert.equal(findMount(box.mountpoint), undefined);
+  assert.match(await box.ok('check', box.image), /is sound/);
+});
+
+test('SIGTERM names who uses the mount and goes on serving', async () => {
+  const pid = await box.start();
+  const user = spawn('sleep', ['60'], { cwd: box.mounted('global') });
+  try {
+    await once(user, 'spawn');
+    process.kill(pid, 'SIGTERM');
+    const log = `${box.mountpoint}.log`;
+    for (let tries = 0; tries < 200 && !readFileSync(log, 'utf8').includes('is in use by'); tries++) await delay(50);
+    assert.match(readFileSync(log, 'utf8'), new RegExp(`is in use by pid ${user.pid} \\(sleep`));
+    assert.equal((await box.json<Status>('status')).pid, pid);
+  } finally {
+    user.kill('SIGKILL');
+    await once(user, 'exit');
+  }
+  process.kill(pid, 'SIGTERM');
+  for (let tries = 0; tries < 200 && isRunning(pid); tries++) await delay(50);
+  assert.equal(isRunning(pid), false);
+  assert.equal(findMount(box.mountpoint), undefined);
 });
 
 test('SIGTERM unmounts cleanly', async () => {

@@ -3,10 +3,10 @@
  * of the same images. Everything lies in one temporary folder and is taken down whatever happens.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { makeFolder } from '../../scripts/lib/folders.js';
 import { PrivateDocker } from '../../scripts/lib/docker.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { differences, listTar, type ListOptions } from './tar-list.js';
@@ -16,14 +16,25 @@ const DOCKER_FILES = /^(dev|etc\/(hosts|hostname|resolv\.conf|mtab)|\.dockerenv|
 /** Directories in which it puts them, so that their times change. */
 const DOCKER_DIRECTORIES = /^(etc\/)?$/;
 
+export interface EnginesOptions {
+  /** Size of the volume; 20G unless told. */
+  size?: string;
+}
+
 export class Engines {
-  readonly folder = mkdtempSync(join(tmpdir(), 'lcfs-e-'));
+  readonly folder = makeFolder('lcfs-e-');
   /** A name of its own, so that an LCFS that the machine uses is never met. */
   readonly driver = `lcfs-test-${process.pid}`;
-  readonly lcfs = new LcfsDaemon({ directory: join(this.folder, 'lcfs'), driver: this.driver, size: '20G' });
   readonly #all: PrivateDocker[] = [];
-  readonly onLcfs = this.engine('a', this.driver);
-  readonly onOverlay = this.engine('b', 'overlay2');
+  readonly lcfs: LcfsDaemon;
+  readonly onLcfs: PrivateDocker;
+  readonly onOverlay: PrivateDocker;
+
+  constructor(options: EnginesOptions = {}) {
+    this.lcfs = new LcfsDaemon({ directory: join(this.folder, 'lcfs'), driver: this.driver, size: options.size ?? '20G' });
+    this.onLcfs = this.engine('a', this.driver);
+    this.onOverlay = this.engine('b', 'overlay2');
+  }
 
   /** Another engine, not started; ended with the others. */
   engine(name: string, driver: string, dataRoot?: string, args: readonly string[] = []): PrivateDocker {

@@ -1,5 +1,6 @@
 /** What programs see of a mounted volume, over each transport. */
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
@@ -33,7 +34,7 @@ import { once } from 'node:events';
 import { join } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import { after, before, describe, it } from 'node:test';
-import { EAGAIN, EEXIST, EINVAL, ENODATA, ENOENT, ENOTEMPTY, ENXIO, EOPNOTSUPP, ERANGE, EXDEV } from '../../src/linux/errno.js';
+import { E2BIG, EAGAIN, EEXIST, EINVAL, ENODATA, ENOENT, ENOTEMPTY, ENXIO, EOPNOTSUPP, ERANGE, EXDEV } from '../../src/linux/errno.js';
 import type { Transport } from '../../src/fuse/session.js';
 import { Mounted, TRANSPORTS, cannotMount } from './mounted.js';
 import * as sys from './syscalls.js';
@@ -240,6 +241,15 @@ function describeMount(transport: Transport): void {
     assert.equal(sys.setxattr(at('xattr-link'), 'trusted.link', Buffer.of(1)), 0);
   });
 
+  it('says that a list of names is longer than the kernel takes', () => {
+    const path = at('many-names');
+    writeFileSync(path, '');
+    for (let i = 0; i < 300; i++) assert.equal(sys.setxattr(path, `user.${i}${'x'.repeat(240)}`, Buffer.of(i)), 0);
+    assert.equal(sys.listxattrInto(path, 0), -E2BIG);
+    assert.equal(sys.listxattrInto(path, 65536), -E2BIG);
+    assert.deepEqual(sys.getxattr(path, `user.7${'x'.repeat(240)}`), Buffer.of(7));
+  });
+
   it('keeps access control lists', () => {
     const acl = (...entries: [number, number, number][]): Buffer => {
       const buffer = Buffer.alloc(4 + entries.length * 8);
@@ -275,6 +285,30 @@ function describeMount(transport: Transport): void {
     assert.equal(statSync(at('acl-dir/child')).mode, 0o100660);
     assert.ok(sys.listxattr(at('acl-dir/sub')).includes('system.posix_acl_default'));
     assert.equal(sys.setxattr(at('acl'), 'system.posix_acl_default', list), -13);
+  });
+
+  it('takes an access control list away, whether or not there is one', () => {
+    const path = at('no-acl');
+    mkdirSync(path);
+    for (const kind of ['system.posix_acl_access', 'system.posix_acl_default']) {
+      assert.equal(sys.removexattr(path, kind), 0);
+      assert.equal(sys.setxattr(path, kind, Buffer.from([2, 0, 0, 0])), 0, 'an empty list');
+    }
+    assert.equal(sys.removexattr(path, 'user.none'), -ENODATA);
+  });
+
+  it('finds data that was written into a hole through a mapping and is not written back yet', () => {
+    const fd = openSync(at('mapped-hole'), O_CREAT | O_RDWR);
+    ftruncateSync(fd, 2 ** 20);
+    const mapping = sys.mmap(fd, 2 ** 20, true);
+    mapping.bytes[500_000] = 7;
+    execFileSync('cp', ['--sparse=auto', at('mapped-hole'), at('copied-hole')]);
+    assert.ok(readFileSync(at('copied-hole')).equals(readFileSync(at('mapped-hole'))));
+    mapping.unmap();
+    closeSync(fd);
+    const reader = openSync(at('mapped-hole'), O_RDONLY);
+    assert.equal(sys.lseek(reader, 0, sys.SEEK_DATA), 499_712, 'what is written back is known exactly');
+    closeSync(reader);
   });
 
   it('has sparse files up to a terabyte', () => {

@@ -479,6 +479,11 @@ function describePosix(transport: Transport): void {
       ['mc'],
     );
     assert.deepEqual(
+      changes([path], () => void sys.fallocate(fd, sys.KEEP_SIZE, 0, 1000)),
+      ['mc'],
+      'also where the size stays',
+    );
+    assert.deepEqual(
       changes([path], () => void sys.setxattr(path, 'user.x', Buffer.of(1))),
       ['c'],
     );

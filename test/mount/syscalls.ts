@@ -133,6 +133,9 @@ export function listxattr(path: string): string[] {
   return buffer.toString('utf8', 0, result).split('\0').slice(0, -1).toSorted();
 }
 
+/** The length of the list of names, or why it does not fit into `bytes` bytes. */
+export const listxattrInto = (path: string, bytes: number): number => listxattrCall(path, Buffer.alloc(Math.max(bytes, 1)), bytes);
+
 export const removexattr = (path: string, name: string): number => removexattrCall(path, name);
 
 /** The raw struct statx. */

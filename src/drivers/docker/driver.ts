@@ -10,8 +10,9 @@
  *   Diff, Changes,   comparison with the parent that Docker names; with none, everything in the layer
  *   DiffSize
  *
- * An image layer is durable when ApplyDiff is answered, because Docker then writes down that it has it. Where Docker's own
- * files lie on the same volume that can wait: a crash takes both back to the same checkpoint.
+ * An image layer is durable before Docker writes down that it has it: when ApplyDiff is answered, or, with BuildKit, which
+ * writes into the layer, when its Diff is read for the image's checksum. Where Docker's own files lie on the same volume
+ * that can wait: a crash takes both back to the same checkpoint.
  */
 import { join } from 'node:path';
 import { changes, diffSize, type PathChange } from '../../archive/changes.js';
@@ -28,6 +29,10 @@ import { parseContainerQuota, parseEngineOptions } from './options.js';
 import type { Answer, Change, InitRequest, LayerRequest } from './protocol.js';
 import { type EngineSettings, loadSettings, storeSettings } from './settings.js';
 import { Turns } from './turns.js';
+
+/** Property that tells layers of images from those of containers. */
+const KIND = 'docker.kind';
+const IMAGE = 'image';
 
 /** What surrounds the driver. */
 export interface DriverContext {
@@ -75,20 +80,20 @@ export class GraphDriver {
   create(request: LayerRequest): Promise<Answer> {
     if (Object.keys(request.storageOptions).length > 0)
       throw new LcfsError('invalid', 'storage options are for containers only, not for image layers');
-    return this.#create(request, 0);
+    return this.#create(request, 0, { [KIND]: IMAGE });
   }
 
   createReadWrite(request: LayerRequest): Promise<Answer> {
     return this.#create(request, parseContainerQuota(request.storageOptions, this.#settings.defaultQuotaBytes));
   }
 
-  #create(request: LayerRequest, quotaBytes: number): Promise<Answer> {
+  #create(request: LayerRequest, quotaBytes: number, properties: Record<string, string> = {}): Promise<Answer> {
     const { parent } = request;
     const id = idOf(request);
     return this.#turns.run({ alone: [id], shared: [parent] }, async () => {
       // The parent is sealed now; a running container must not lose what it wrote through a mapping.
       if (this.#holds.count(parent) > 0) await this.#context.syncMount();
-      createLayer(id, parent === '' ? { quotaBytes } : { parent, quotaBytes });
+      createLayer(id, { ...(parent !== '' && { parent }), quotaBytes, properties });
       if (parent === '') this.#giveRoot(id);
       this.#context.announce(id);
       return {};
@@ -182,7 +187,7 @@ export class GraphDriver {
     return this.#turns.run({ alone: [id] }, async () => {
       this.#refuseOld(id);
       const size = await this.#apply(id, tar);
-      if (!this.#sharesFate()) await this.#context.checkpoint();
+      await this.#makeDurable();
       return { Size: size };
     });
   }
@@ -214,14 +219,18 @@ export class GraphDriver {
     }
   }
 
-  /** Whether Docker's own files lie on this volume, too. */
-  #sharesFate(): boolean {
-    return this.#settings.home.startsWith(join(this.#context.mountpoint, 'global/'));
+  /** Needless where Docker's own files lie on this volume, too. */
+  async #makeDurable(): Promise<void> {
+    const sharesFate = this.#settings.home.startsWith(join(this.#context.mountpoint, 'global/'));
+    if (!sharesFate) await this.#context.checkpoint();
   }
 
   /** Hands the tar of a diff to `send`; throws before that if there is nothing to compare. */
   diff(request: LayerRequest, send: (tar: Iterable<Buffer>) => Promise<void>): Promise<void> {
-    return this.#comparing(request, (id, base) => send(exportLayer(id, base, this.#settings.maps)));
+    return this.#comparing(request, async (id, base) => {
+      if (layerInfo(id).properties[KIND] === IMAGE) await this.#makeDurable();
+      await send(exportLayer(id, base, this.#settings.maps));
+    });
   }
 
   changes(request: LayerRequest): Promise<Answer> {

@@ -1,7 +1,7 @@
 /** The driver as Docker sees it: HTTP calls on a unix socket, against a volume in a temporary file. */
 import assert from 'node:assert/strict';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
-import { request, type Server } from 'node:http';
+import { request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,14 +15,14 @@ import { FILE } from '../../archive/tar-format.js';
 import { END_OF_ARCHIVE, tarHeader } from '../../archive/tar-writer.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import type { Answer } from './protocol.js';
-import { closeServer, makeServer } from './server.js';
+import { type DriverServer, makeServer } from './server.js';
 import { listenPrivately } from '../socket.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'lcfs-docker-'));
 const socketPath = join(folder, 'plugins/lcfs.sock');
 const events: string[] = [];
 const logged: string[] = [];
-let server: Server;
+let server: DriverServer;
 let context: DriverContext;
 
 before(async () => {
@@ -39,14 +39,14 @@ before(async () => {
 });
 
 after(async () => {
-  await closeServer(server, 1000);
+  await server.close(1000);
   closeTestVolume();
   rmSync(folder, { recursive: true });
 });
 
 async function start(): Promise<void> {
   server = makeServer(new GraphDriver(context), (_, message) => void logged.push(message));
-  await listenPrivately(server, socketPath);
+  await listenPrivately(server.http, socketPath);
 }
 
 interface Reply {
@@ -111,8 +111,8 @@ test('the socket is for root alone', () => {
 
 test('a second daemon on the same socket is refused; a dead one is replaced', async () => {
   const second = makeServer(new GraphDriver(context), () => {});
-  await assert.rejects(listenPrivately(second, socketPath), { code: 'busy' });
-  await closeServer(server, 1000);
+  await assert.rejects(listenPrivately(second.http, socketPath), { code: 'busy' });
+  await server.close(1000);
   await start();
   assert.equal(await exists('test'), true);
 });
@@ -253,13 +253,24 @@ test('ApplyDiff, Changes, DiffSize, Diff', async () => {
     { Path: '/new', Kind: 1 },
   ]);
   assert.deepEqual(await succeed('DiffSize', { ID: 'run', Parent: 'base' }), { Size: 5 });
+  events.length = 0;
   const diff = await send('POST', '/GraphDriver.Diff', '{"ID":"run","Parent":"base"}');
   assert.equal(diff.status, 200);
+  assert.deepEqual(events, ['sync']);
   await succeed('Create', { ID: 'copy', Parent: 'base' });
   assert.deepEqual(await apply('copy', diff.body), { Size: 5 });
   assert.equal(contentOf('copy', 'new'), '12345');
   assert.ok(find(indexOf('copy'), ROOT, 'hello') < 0);
   for (const id of ['copy', 'run', 'base']) await succeed('Remove', { ID: id });
+});
+
+test('a layer that BuildKit wrote into is durable before its diff is read', async () => {
+  await succeed('Create', { ID: 'step' });
+  make(indexOf('step'), ROOT, 'written');
+  events.length = 0;
+  await send('POST', '/GraphDriver.Diff', '{"ID":"step"}');
+  assert.deepEqual(events, ['sync', 'checkpoint']);
+  await succeed('Remove', { ID: 'step' });
 });
 
 test('a diff without a parent is everything in the layer', async () => {
@@ -356,6 +367,17 @@ test('many calls at once on the same and on different layers', async () => {
   await succeed('Remove', { ID: 'contested' });
   await succeed('Remove', { ID: 'root' });
   assert.equal(await exists('root'), false);
+});
+
+test('the server ends in the middle of a tar: the layer is gone when it has ended', async () => {
+  await succeed('Create', { ID: 'late' });
+  const outgoing = request({ socketPath, method: 'POST', path: '/GraphDriver.ApplyDiff?id=late&parent=', agent: false });
+  outgoing.on('error', () => {});
+  outgoing.write(tarOf('file', 'never complete').subarray(0, 100));
+  await delay(30);
+  await server.close(10);
+  assert.throws(() => layerInfo('late'), { code: 'not-found' });
+  await start();
 });
 
 // Docker Engines

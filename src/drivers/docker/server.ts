@@ -40,21 +40,31 @@ const CALLS: ReadonlyMap<string, Call> = new Map<string, Call>([
   ['/GraphDriver.DiffSize', (driver, fields) => driver.diffSize(parseLayerRequest(fields))],
 ]);
 
-/** Makes the server; it listens on nothing yet. */
-export function makeServer(driver: GraphDriver, log: Log): Server {
-  const server = createServer((request, response) => void serve(driver, log, request, response));
-  server.requestTimeout = 0; // a pull may feed one layer for an hour
-  server.keepAliveTimeout = 0;
-  return server;
+export interface DriverServer {
+  /** Listens on nothing yet. */
+  readonly http: Server;
+  /** Ends the server: calls that are under way get `graceMs` to end, then their connections are closed. None runs on. */
+  close(graceMs: number): Promise<void>;
 }
 
-/** Ends the server: calls that are under way get `graceMs` to end. */
-export async function closeServer(server: Server, graceMs: number): Promise<void> {
-  const closed = new Promise((resolve) => server.close(resolve));
-  server.closeIdleConnections();
+export function makeServer(driver: GraphDriver, log: Log): DriverServer {
+  const calls = new Set<Promise<void>>();
+  const http = createServer((request, response) => {
+    const call = serve(driver, log, request, response);
+    calls.add(call);
+    void call.finally(() => calls.delete(call));
+  });
+  http.requestTimeout = 0; // a pull may feed one layer for an hour
+  http.keepAliveTimeout = 0;
+  return { http, close: (graceMs) => close(http, calls, graceMs) };
+}
+
+async function close(http: Server, calls: ReadonlySet<Promise<void>>, graceMs: number): Promise<void> {
+  const closed = new Promise((resolve) => http.close(resolve));
+  http.closeIdleConnections();
   await Promise.race([closed, delay(graceMs, undefined, { ref: false })]);
-  server.closeAllConnections();
-  await closed;
+  http.closeAllConnections();
+  await Promise.all([closed, ...calls]);
 }
 
 async function serve(driver: GraphDriver, log: Log, request: IncomingMessage, response: ServerResponse): Promise<void> {

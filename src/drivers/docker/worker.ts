@@ -7,7 +7,6 @@
  * process has to end.
  */
 import { fdatasync } from 'node:fs';
-import type { Server } from 'node:http';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
@@ -20,7 +19,7 @@ import { close, fcntl } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
 import type { DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
-import { closeServer, type Log, makeServer } from './server.js';
+import { type DriverServer, type Log, makeServer } from './server.js';
 import { listenPrivately, removeSocket, socketInode } from '../socket.js';
 
 export interface DockerWorkerData {
@@ -70,7 +69,7 @@ async function start(): Promise<void> {
   attachVolume(data.handle);
   const server = makeServer(new GraphDriver(makeContext()), log);
   try {
-    await listenPrivately(server, data.socket);
+    await listenPrivately(server.http, data.socket);
   } catch (error) {
     const code = error instanceof LcfsError ? error.code : 'io';
     post({ kind: 'failed', code, message: `the Docker graph driver cannot be served on ${data.socket}: ${(error as Error).message}` });
@@ -81,9 +80,9 @@ async function start(): Promise<void> {
   post({ kind: 'ready' });
 }
 
-async function stop(server: Server, inode: number): Promise<void> {
+async function stop(server: DriverServer, inode: number): Promise<void> {
   removeSocket(data.socket, inode);
-  await closeServer(server, GRACE_MS);
+  await server.close(GRACE_MS);
   end();
 }
 

@@ -1,0 +1,30 @@
+/** Opening a volume for a daemon, once it is clear that no other daemon has it. */
+import { LcfsError } from '../engine/errors.js';
+import { formatVolume, openVolume, type VolumeHandle } from '../engine/volume.js';
+import type { Logger } from './log.js';
+import type { Settings } from './settings.js';
+import { defaultSocket, removeIfStale } from './sockets.js';
+
+/** Throws LcfsError if a daemon serves the mountpoint or the control socket already. */
+export async function refuseSecondDaemon(settings: Settings): Promise<void> {
+  for (const socket of new Set([settings.control, defaultSocket(settings.mountpoint)])) {
+    if (await removeIfStale(socket)) continue;
+    throw new LcfsError(
+      'busy',
+      `a daemon serves ${settings.mountpoint} already (control socket ${socket}): stop it with lcfs stop, or choose another mountpoint or --control`,
+    );
+  }
+}
+
+/** Opens the volume; with --format, makes it first where there is none. Throws LcfsError. */
+export function openOrFormat(settings: Settings, log: Logger): VolumeHandle {
+  const { device, cacheBytesMax, formatBytes } = settings;
+  try {
+    return openVolume(device, { cacheBytes: cacheBytesMax });
+  } catch (error) {
+    if (!settings.format || !(error instanceof LcfsError) || !['not-found', 'corrupt'].includes(error.code)) throw error;
+  }
+  formatVolume(device, formatBytes === null ? {} : { bytes: formatBytes });
+  log.info(`formatted ${device}`);
+  return openVolume(device, { cacheBytes: cacheBytesMax });
+}

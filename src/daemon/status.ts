@@ -1,0 +1,36 @@
+/** What `lcfs status` shows. */
+import { FRAME_COUNT, SYNC_INTERVAL_MS } from '../engine/arena.js';
+import { volumeInfo } from '../engine/volume.js';
+import { BLOCK_BYTES } from '../layout/constants.js';
+import { I } from '../layout/memory.js';
+import { PROTOCOL_VERSION, type Status } from './protocol.js';
+import type { Settings } from './settings.js';
+import { packageVersion } from './version.js';
+
+export function describeStatus(settings: Settings, transport: string, started: Date): Status {
+  const info = volumeInfo();
+  const { total, used, free } = info.blocks;
+  return {
+    protocol: PROTOCOL_VERSION,
+    version: packageVersion(),
+    pid: process.pid,
+    started: started.toISOString(),
+    volume: info.path,
+    uuid: info.uuid,
+    mountpoint: settings.mountpoint,
+    control: settings.control,
+    containerd: settings.containerd,
+    docker: settings.docker,
+    transport,
+    fsync: settings.fsync,
+    // The volume counts the generation that is being written.
+    generation: info.generation - 1,
+    blocks: { total, used, free },
+    blockBytes: BLOCK_BYTES,
+    layers: info.layers,
+    removing: info.removing,
+    cache: { bytes: info.cacheBytes, bytesMax: FRAME_COUNT * BLOCK_BYTES },
+    syncerSeconds: I[SYNC_INTERVAL_MS]! / 1000,
+    memoryBytes: process.memoryUsage.rss(),
+  };
+}

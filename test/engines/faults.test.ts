@@ -1,0 +1,134 @@
+/** What can go wrong under a Docker Engine: a full volume, hostile archives, an LCFS that dies. */
+import assert from 'node:assert/strict';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { after, afterEach, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Status } from '../../src/daemon/protocol.js';
+import type { PrivateDocker } from '../../scripts/lib/docker.js';
+import { busyboxRoot, debianRoot } from '../../scripts/lib/images.js';
+import { needCommands } from '../../scripts/lib/packages.js';
+import { archive, type EntrySpec } from '../support/archives.js';
+import * as Tar from '../../src/archive/tar-format.js';
+import { Engines } from './harness.js';
+
+const HOST_NETWORK = ['--network', 'host'] as const;
+/** Less than the Debian root takes. */
+const VOLUME_SIZE = '128M';
+
+let engines: Engines;
+let docker: PrivateDocker;
+
+before(async () => {
+  await needCommands('tar', 'busybox', 'debootstrap');
+  engines = new Engines({ size: VOLUME_SIZE });
+  docker = engines.onLcfs;
+  try {
+    await engines.lcfs.start();
+    await docker.start();
+    await docker.docker('import', await busyboxRoot(), 'busybox');
+  } catch (error) {
+    await engines.stop();
+    throw error;
+  }
+});
+
+after(() => engines.stop());
+
+/** Whatever happened, a container can be run. */
+afterEach(async () => {
+  assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo fine > /f; cat /f'), 'fine');
+});
+
+const status = (): Promise<Status> => engines.lcfs.json<Status>('status');
+
+async function proveVolume(): Promise<void> {
+  const checked = await engines.lcfs.check();
+  assert.equal(checked.status, 0, checked.stdout + checked.stderr);
+}
+
+test('an image that does not fit is refused and leaves nothing behind', async () => {
+  const { layers } = await status();
+  const refused = await docker.try('import', await debianRoot(), 'debian');
+  assert.notEqual(refused.status, 0);
+  assert.match(refused.stderr, /no space left on the volume/);
+  assert.equal((await status()).layers, layers);
+});
+
+test('a container that fills the volume gets ENOSPC; others can read and remove; the space comes back', async () => {
+  const free = (await status()).blocks.free;
+  await docker.docker('run', '-d', '--name', 'reader', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo before > /kept; sleep 1000');
+  const fill = 'dd if=/dev/urandom of=/big bs=1M; echo status $?; ls -l /bin/busybox > /dev/null && echo still readable';
+  const filled = await docker.docker('run', '--name', 'filler', ...HOST_NETWORK, 'busybox', 'sh', '-c', `(${fill}) 2>&1`);
+  assert.match(filled, /No space left on device/);
+  assert.match(filled, /still readable/);
+  assert.equal(await docker.docker('exec', 'reader', 'cat', '/kept'), 'before');
+  await docker.docker('rm', '-f', 'reader', 'filler');
+  for (let tries = 0; (await status()).blocks.free < free - 100 && tries < 50; tries++) {
+    await engines.lcfs.lcfs('commit');
+    await delay(100);
+  }
+  assert.ok((await status()).blocks.free >= free - 100);
+});
+
+const BAD: [string, EntrySpec[]][] = [
+  ['a name that leads upwards', [{ path: '../../../../../../../../tmp/lcfs-escaped', data: 'x' }]],
+  ['a hard link to the outside', [{ path: 'passwd', type: Tar.HARD_LINK, linkPath: '../../../../../../etc/passwd' }]],
+  ['a hard link to nothing', [{ path: 'link', type: Tar.HARD_LINK, linkPath: 'nothing' }]],
+];
+
+for (const [what, entries] of BAD) {
+  test(`${what} is refused`, async () => {
+    const { layers } = await status();
+    const file = engines.path('bad.tar');
+    writeFileSync(file, archive(...entries));
+    const refused = await docker.try('import', file, 'bad');
+    rmSync(file);
+    assert.notEqual(refused.status, 0);
+    assert.match(refused.stderr, /archive entry 1/);
+    assert.equal((await status()).layers, layers);
+    assert.equal(existsSync('/tmp/lcfs-escaped'), false);
+  });
+}
+
+test('a symbolic link that leads out of the layer leads nowhere', async () => {
+  const file = engines.path('through.tar');
+  const escape = [
+    { path: 'out', type: Tar.SYMLINK, linkPath: '/tmp' },
+    { path: 'out/lcfs-escaped', data: 'x' },
+  ];
+  writeFileSync(file, archive(...escape));
+  await docker.try('import', file, 'through');
+  rmSync(file);
+  assert.equal(existsSync('/tmp/lcfs-escaped'), false);
+  await docker.try('rmi', 'through');
+});
+
+test('LCFS dies while an image comes in: what was acknowledged is there, the rest is not, Docker goes on', async () => {
+  await docker.docker('import', '--change', 'LABEL kept=1', await busyboxRoot(), 'acknowledged');
+  const coming = docker.try('import', await debianRoot(), 'interrupted');
+  await delay(300);
+  await engines.lcfs.kill();
+  await engines.lcfs.start();
+  assert.notEqual((await coming).status, 0);
+  assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'acknowledged', 'echo', 'here'), 'here');
+  assert.notEqual((await docker.try('inspect', 'interrupted')).status, 0);
+  await docker.docker('rmi', 'acknowledged');
+});
+
+test('LCFS dies under a running container: Docker starts again and can remove it', async () => {
+  await docker.docker('run', '-d', '--name', 'victim', '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sleep', '1000');
+  await engines.lcfs.lcfs('commit');
+  await engines.lcfs.kill();
+  await engines.lcfs.start();
+  await docker.stopDockerd();
+  await docker.startDockerd();
+  await docker.docker('rm', '-f', 'victim');
+});
+
+test('the volume is sound after all of it', async () => {
+  await docker.stopDockerd();
+  await engines.lcfs.stop();
+  await proveVolume();
+  await engines.lcfs.start();
+  await docker.startDockerd();
+});
