@@ -32,11 +32,16 @@ export interface ContentClientOptions {
   readonly lease: string;
 }
 
+/** Folder of the content store by containerd's socket; empty: there is none. A wrong one is as good as none. */
+const roots = new Map<string, string>();
+
 /** All methods throw CallFailure. */
 export class ContentClient {
+  readonly #address: string;
   readonly #client: GrpcClient;
 
   constructor({ address, namespace, lease }: ContentClientOptions) {
+    this.#address = address;
     this.#client = new GrpcClient(address);
     this.#client.headers['containerd-namespace'] = namespace;
     if (lease !== '') this.#client.headers['containerd-lease'] = lease;
@@ -62,9 +67,15 @@ export class ContentClient {
 
   /** Where a blob would lie as a file, if containerd's content store is its usual one; null: it is not. */
   async fileOf(digest: string): Promise<string | null> {
+    const root = roots.get(this.#address) ?? (await this.#askForRoot());
+    return root === '' ? null : join(root, 'blobs', ...digest.split(':'));
+  }
+
+  async #askForRoot(): Promise<string> {
     const { plugins } = await this.#client.call(CONTENT_METHODS.plugins, { filters: ['type==io.containerd.content.v1,id==content'] });
-    const root = plugins[0]?.exports?.['root'];
-    return root === undefined ? null : join(root, 'blobs', ...digest.split(':'));
+    const root = plugins[0]?.exports?.['root'] ?? '';
+    roots.set(this.#address, root);
+    return root;
   }
 
   /** The bytes of a blob, as fast as they are taken. */

@@ -9,6 +9,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { exportLayer } from '../../archive/export.js';
 import { LayerImport } from '../../archive/import.js';
 import type { LayerIndex } from '../../layout/constants.js';
+import { startWriteOut } from '../../linux/writeout.js';
 import { decompress, decompressFile, gzip, zstd, type FromProgram } from './compression.js';
 import { ContentClient, type BlobWriter, type ContentClientOptions } from './content-store.js';
 import { CallFailure, Code, unimplemented } from './failure.js';
@@ -19,6 +20,8 @@ const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 /** How long a new blob is protected, if the client has no lease: it takes no longer until an image refers to it. */
 const LEASE_SECONDS = 3600;
 const READ_BYTES = 1 << 20;
+/** The device gets so much to do at a time, while the processor goes on. */
+const WRITE_OUT_BYTES = 16 << 20;
 
 export interface ApplyTask {
   readonly kind: 'apply';
@@ -73,9 +76,9 @@ export class Cancellation {
   }
 }
 
-/** Throws CallFailure or LcfsError. */
-export function perform(task: DiffTask, cancellation: Cancellation): Promise<Result> {
-  return task.kind === 'apply' ? apply(task, cancellation) : compare(task, cancellation);
+/** Throws CallFailure or LcfsError. `fd` is the volume's: what a large blob leaves to be written out is begun meanwhile. */
+export function perform(task: DiffTask, cancellation: Cancellation, fd: number): Promise<Result> {
+  return task.kind === 'apply' ? apply(task, cancellation, fd) : compare(task, cancellation);
 }
 
 function connect(task: DiffTask, cancellation: Cancellation): ContentClient {
@@ -85,12 +88,13 @@ function connect(task: DiffTask, cancellation: Cancellation): ContentClient {
 }
 
 /** Returns digest and length of the uncompressed tar. */
-async function apply(task: ApplyTask, cancellation: Cancellation): Promise<Result> {
+async function apply(task: ApplyTask, cancellation: Cancellation, fd: number): Promise<Result> {
   const store = connect(task, cancellation);
-  const sink = new LayerSink(task.layer, cancellation);
+  const sink = new LayerSink(task.layer, cancellation, fd);
   try {
-    await store.sizeOf(task.digest); // whether the client may see it
-    const file = await openFile(await store.fileOf(task.digest));
+    // Asking for the size tells whether the client may see the blob.
+    const [path] = await Promise.all([store.fileOf(task.digest), store.sizeOf(task.digest)]);
+    const file = await openFile(path);
     if (file !== null) await applyFile(file, task, sink);
     else await applyStream(store.read(task.digest), task, sink);
     return sink.finish();
@@ -137,17 +141,24 @@ async function applyStream(stream: AsyncIterable<Uint8Array>, task: ApplyTask, s
 class LayerSink {
   readonly #import: LayerImport;
   readonly #cancellation: Cancellation;
+  readonly #fd: number;
   readonly #tar = new Measure();
+  #held = 0;
 
-  constructor(layer: LayerIndex, cancellation: Cancellation) {
+  constructor(layer: LayerIndex, cancellation: Cancellation, fd: number) {
     this.#import = new LayerImport(layer);
     this.#cancellation = cancellation;
+    this.#fd = fd;
   }
 
   write(chunk: Uint8Array): void {
     this.#cancellation.check();
     this.#tar.add(chunk);
     this.#import.write(chunk);
+    this.#held += chunk.length;
+    if (this.#held < WRITE_OUT_BYTES) return;
+    this.#held = 0;
+    startWriteOut(this.#fd);
   }
 
   finish(): Result {

@@ -24,7 +24,7 @@ let done: Promise<void> = Promise.resolve();
 
 async function work(task: DiffTask): Promise<DiffAnswer> {
   try {
-    return { result: await perform(task, current) };
+    return { result: await perform(task, current, handle.fd) };
   } catch (error) {
     const failure = failureOf(error);
     if (failure === null) throw error;

@@ -71,6 +71,13 @@ class Setup {
     this.client = new TestClient(join(this.folder, 'lcfs.sock'), 'moby');
   }
 
+  /** Lets containerd keep blobs as files. The differ asks for it once, so it is started again. */
+  async useRoot(root: string): Promise<void> {
+    this.containerd.root = root;
+    await this.stop();
+    await this.start();
+  }
+
   async stop(): Promise<void> {
     this.client.close();
     await this.#server.stop(1000);
@@ -158,7 +165,7 @@ test('a blob becomes a layer: gzip, zstd or as it is, through the socket or from
   withSetup(async (setup) => {
     let number = 0;
     for (const root of ['', join(setup.folder, 'content')]) {
-      setup.containerd.root = root;
+      await setup.useRoot(root);
       for (const bytes of [1024, 3 * MIB]) {
         const tar = tarOf(bytes);
         for (const blob of [gzipSync(tar), zstdSync(tar), tar]) {
@@ -228,7 +235,7 @@ test('a blob that is not what it should be leaves nothing behind', () =>
     const tar = tarOf(3 * MIB);
     const blob = gzipSync(tar);
     for (const root of ['', join(setup.folder, 'content')]) {
-      setup.containerd.root = root;
+      await setup.useRoot(root);
       const mounts = await setup.prepare(`a${root.length}`);
       const before = layers();
       const store = (promised: Buffer, stored: Buffer): object => {

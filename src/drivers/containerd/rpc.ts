@@ -9,6 +9,9 @@ import type { Method } from './method.js';
 /** Takes a line for the daemon's log. */
 export type Log = (level: 'info' | 'warn' | 'error', message: string) => void;
 
+/** Answers that belong to the everyday of containerd and its clients. */
+const EXPECTED: ReadonlySet<Code> = new Set([Code.NOT_FOUND, Code.ALREADY_EXISTS, Code.UNIMPLEMENTED, Code.CANCELLED]);
+
 export interface CallContext {
   /** Of the client that containerd works for. */
   readonly namespace: string;
@@ -75,7 +78,7 @@ export class Service {
   #statusOf(path: string, error: unknown): { code: Code; details: string } {
     const failure = failureOf(error);
     if (failure === null) throw error;
-    if (failure.code !== Code.NOT_FOUND && failure.code !== Code.ALREADY_EXISTS) this.#log('warn', `${path}: ${failure.message}`);
+    if (!EXPECTED.has(failure.code)) this.#log('warn', `${path}: ${failure.message}`);
     return { code: failure.code, details: failure.message };
   }
 }
