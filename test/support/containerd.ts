@@ -58,6 +58,8 @@ export class FakeContainerd {
   headers = new Metadata();
   /** Folder in which blobs lie as files; empty: containerd tells of none. */
   root = '';
+  /** Blobs that were asked for. */
+  asked = 0;
   /** Reading stops after so many bytes, and goes on when the caller cancels. */
   stallAfter = Infinity;
   /** Reading fails after so many bytes. */
@@ -67,7 +69,7 @@ export class FakeContainerd {
   async listen(socket: string): Promise<void> {
     const methods = Object.entries(CONTENT_METHODS);
     this.#server.addService(Object.fromEntries(methods), {
-      info: (call: never, answer: never) => this.#answer(call, answer, ({ digest }) => ({ info: this.#info(digest!) })),
+      info: (call: never, answer: never) => this.#answer(call, answer, ({ digest }) => (this.asked++, { info: this.#info(digest!) })),
       update: (call: never, answer: never) => this.#answer(call, answer, ({ info }) => ({ info: this.#update(info!) })),
       plugins: (call: never, answer: never) => this.#answer(call, answer, () => ({ plugins: this.#plugins() })),
       createLease: (call: never, answer: never) => this.#answer(call, answer, ({ id }) => (this.leases.push(id!), {})),

@@ -10,6 +10,9 @@
  * A blob is applied to a clone of the snapshot's parent, which takes the snapshot's place when all of it is there and its
  * digest is right. So the snapshot has all of a diff or nothing, whatever fails – the blob, containerd, or this machine. It
  * also means that only a snapshot into which nobody has written yet can be replaced; others are left to containerd's differ.
+ *
+ * A blob that was applied to the same contents before, by whomever, is not applied again: the snapshot becomes a clone of
+ * what came of it then.
  */
 import { dirname, basename, join } from 'node:path';
 import { getInode, foundAt } from '../../engine/inode.js';
@@ -61,7 +64,8 @@ export class Differ {
     if (!DIGESTS.test(digest)) throw unimplemented(`digests of the form "${digest.slice(0, 100)}" are not known`);
     const layer = this.#layerOf(request.mounts);
     if (!request.mounts[0]!.options!.includes('rw') || !isUntouched(layer)) throw unimplemented('the snapshot has been written to');
-    const result = await this.#fill(layer.index, { digest, size, store: this.#storeFor(call) }, call.signal);
+    const known = this.#context.snapshotter.reuse(layer.index, digest);
+    const result = known ?? (await this.#fill(layer.index, { digest, size, store: this.#storeFor(call) }, call.signal));
     this.#context.startFlush();
     if (request.syncFs) await this.#context.checkpoint();
     return { mediaType: TAR, ...result };
@@ -72,7 +76,7 @@ export class Differ {
     const staging = snapshotter.stage(layer);
     try {
       const result = await run({ kind: 'apply', layer: staging.layer, ...blob }, signal);
-      snapshotter.adopt(staging, result.digest);
+      snapshotter.adopt(staging, blob.digest, result);
       return result;
     } catch (error) {
       snapshotter.discard(staging);

@@ -361,6 +361,43 @@ test('a layer is offered if the differ agrees that it is what it is said to be',
     await setup.prepare('two/1/x', '', { [TARGET]: wrong });
   }));
 
+test('the same blobs upon the same contents are applied once', () =>
+  withSetup(async (setup) => {
+    const tars = [archive({ path: 'one', data: '1' }), archive({ path: 'two', data: '2' })];
+    const blobs = tars.map((tar) => gzipSync(tar));
+    const chains = [digestOf(tars[0]!), chainId(digestOf(tars[0]!), digestOf(tars[1]!))];
+    const pull = async (namespace: string): Promise<void> => {
+      for (const [i, blob] of blobs.entries()) {
+        const parent = i === 0 ? '' : `${namespace}/1/${chains[i - 1]}`;
+        const { applied } = (await setup.apply(await setup.prepare(`${namespace}/0/x${i}`, parent), blob)) as { applied: object };
+        assert.deepEqual(applied, { mediaType: TAR, digest: digestOf(tars[i]!), size: tars[i]!.length, annotations: {} });
+        await setup.commit(`${namespace}/1/${chains[i]}`, `${namespace}/0/x${i}`);
+      }
+    };
+    await pull('one');
+    assert.equal(setup.containerd.asked, 2);
+    await setup.stop();
+    await setup.start();
+    await pull('two');
+    assert.equal(setup.containerd.asked, 2);
+    for (const chain of chains.toReversed()) await setup.client.call(SNAPSHOTS.remove, { key: `one/1/${chain}` });
+    const mounts = await setup.prepare('two/2/x', `two/1/${chains[1]}`);
+    assert.deepEqual(
+      ['one', 'two'].map((name) => contentOf(layerOf(mounts), name)),
+      ['1', '2'],
+    );
+    await pull('three');
+    assert.equal(setup.containerd.asked, 2);
+    // Upon other contents, or of another blob, it is another layer.
+    await setup.apply(await setup.prepare('two/3/x', `two/1/${chains[1]}`), blobs[0]!);
+    await setup.apply(await setup.prepare('two/4/x', `two/1/${chains[0]}`), gzipSync(tars[1]!, { level: 0 }));
+    assert.equal(setup.containerd.asked, 4);
+    for (const key of ['two/2/x', 'two/3/x', 'two/4/x']) await setup.client.call(SNAPSHOTS.remove, { key });
+    for (const name of ['two', 'three'])
+      for (const chain of chains.toReversed()) await setup.client.call(SNAPSHOTS.remove, { key: `${name}/1/${chain}` });
+    assert.deepEqual(layers(), []);
+  }));
+
 test('the difference of two layers becomes a blob', () =>
   withSetup(async (setup) => {
     await setup.apply(await setup.prepare('a'), gzipSync(archive({ path: 'one', data: '1' }, { path: 'two', data: '2' })));

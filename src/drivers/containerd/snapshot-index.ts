@@ -6,7 +6,7 @@
  */
 import { listLayers } from '../../engine/layers.js';
 import type { LayerIndex } from '../../layout/constants.js';
-import { CHAIN_ID, ROLE, snapshotsIn, type Snapshot } from './snapshot.js';
+import { CHAIN_ID, ROLE, SOURCE, snapshotsIn, type Snapshot } from './snapshot.js';
 
 export interface Entry extends Snapshot {
   readonly layer: LayerIndex;
@@ -17,15 +17,15 @@ export class SnapshotIndex {
   readonly #byLayer = new Map<LayerIndex, Set<string>>();
   /** Key -> number of snapshots whose parent it is. */
   readonly #children = new Map<string, number>();
-  readonly #layerOfChain = new Map<string, LayerIndex>();
-  readonly #chainOfLayer = new Map<LayerIndex, string>();
+  readonly #chains = new Claims();
+  readonly #sources = new Claims();
   /** Layers that belong to the driver but hold no snapshot. */
   readonly roles = new Map<LayerIndex, string>();
 
   load(): void {
     for (const { index, properties } of listLayers()) {
       for (const snapshot of snapshotsIn(properties)) this.put({ ...snapshot, layer: index });
-      if (properties[CHAIN_ID] !== undefined) this.know(index, properties[CHAIN_ID]);
+      if (properties[CHAIN_ID] !== undefined) this.know(index, properties[CHAIN_ID], properties[SOURCE]);
       if (properties[ROLE] !== undefined) this.roles.set(index, properties[ROLE]);
     }
   }
@@ -72,33 +72,63 @@ export class SnapshotIndex {
     else this.#children.set(parent, left);
   }
 
-  // Chain IDs
+  // What contents are known as
 
-  /** Notes what a layer's contents are known as. The first layer with a chain ID is the one that is offered. */
-  know(layer: LayerIndex, chain: string): void {
-    this.#chainOfLayer.set(layer, chain);
-    if (!this.#layerOfChain.has(chain)) this.#layerOfChain.set(chain, layer);
+  /** Notes the chain ID of a layer that will not change any more, and what the differ made it from, if it did. */
+  know(layer: LayerIndex, chain: string, source?: string): void {
+    this.#chains.add(layer, chain);
+    if (source !== undefined) this.#sources.add(layer, source);
   }
 
   chainOf(layer: LayerIndex): string | undefined {
-    return this.#chainOfLayer.get(layer);
+    return this.#chains.of(layer);
   }
 
-  layerOf(chain: string): LayerIndex | undefined {
-    return this.#layerOfChain.get(chain);
+  /** The oldest layer with this chain ID. */
+  layerOfChain(chain: string): LayerIndex | undefined {
+    return this.#chains.holder(chain);
+  }
+
+  /** The oldest layer that was made from this. */
+  layerOfSource(source: string): LayerIndex | undefined {
+    return this.#sources.holder(source);
   }
 
   /** Forgets everything about a layer that is gone. */
   forget(layer: LayerIndex): void {
     for (const { key } of this.on(layer)) this.drop(key);
     this.roles.delete(layer);
-    const chain = this.#chainOfLayer.get(layer);
-    this.#chainOfLayer.delete(layer);
-    if (chain !== undefined && this.#layerOfChain.get(chain) === layer) this.#replaceInChain(chain);
+    this.#chains.remove(layer);
+    this.#sources.remove(layer);
+  }
+}
+
+/** One text for each of some layers, and the layers for each text. */
+class Claims {
+  readonly #texts = new Map<LayerIndex, string>();
+  readonly #layers = new Map<string, Set<LayerIndex>>();
+
+  add(layer: LayerIndex, text: string): void {
+    this.remove(layer);
+    this.#texts.set(layer, text);
+    this.#layers.set(text, (this.#layers.get(text) ?? new Set()).add(layer));
   }
 
-  #replaceInChain(chain: string): void {
-    this.#layerOfChain.delete(chain);
-    for (const [layer, known] of this.#chainOfLayer) if (known === chain) return void this.#layerOfChain.set(chain, layer);
+  of(layer: LayerIndex): string | undefined {
+    return this.#texts.get(layer);
+  }
+
+  holder(text: string): LayerIndex | undefined {
+    for (const layer of this.#layers.get(text) ?? []) return layer;
+    return undefined;
+  }
+
+  remove(layer: LayerIndex): void {
+    const text = this.#texts.get(layer);
+    if (text === undefined) return;
+    this.#texts.delete(layer);
+    const layers = this.#layers.get(text)!;
+    layers.delete(layer);
+    if (layers.size === 0) this.#layers.delete(text);
   }
 }

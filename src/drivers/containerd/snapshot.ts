@@ -24,8 +24,11 @@ export interface Snapshot {
 const SNAPSHOT = 'containerd/';
 /** What the layer's contents are known as: the digest of all the diffs up to it. */
 export const CHAIN_ID = 'chain-id';
-/** Digest of the tar that the layer was made from by the differ. */
+/** Digest and length of the tar that the layer was made from by the differ. */
 export const DIFF_ID = 'diff-id';
+export const DIFF_SIZE = 'diff-size';
+/** What the differ made the layer from: the chain ID of what was there before, and the digest of the blob. */
+export const SOURCE = 'diff-source';
 /** Why a layer without snapshots is there: one of the values below. */
 export const ROLE = 'containerd.role';
 /** A diff is being applied to it. */

@@ -47,8 +47,10 @@ import type { CommitRequest, Info, Mount, PrepareRequest, Timestamp, UsageRespon
 import {
   CHAIN_ID,
   DIFF_ID,
+  DIFF_SIZE,
   KEPT,
   ROLE,
+  SOURCE,
   STAGING,
   TARGET_LABEL,
   checkKey,
@@ -78,6 +80,12 @@ export interface Staging {
   readonly layer: LayerIndex;
   readonly name: string;
   readonly entry: Entry;
+}
+
+/** Digest and length of the tar that was applied. */
+export interface Applied {
+  readonly digest: string;
+  readonly size: number;
 }
 
 /** Layers that would get a name which is taken get a number behind it; more than this, and something is wrong. */
@@ -148,7 +156,7 @@ export class Snapshotter {
 
   /** Sees to it that there is a committed snapshot with the label `target` and the parent of `wanted`, if a layer allows it. */
   #offer(target: string, wanted: Snapshot): boolean {
-    const layer = this.#index.layerOf(target);
+    const layer = this.#index.layerOfChain(target);
     if (layer === undefined || !this.#isThere(layer)) return false;
     const known = this.#index.on(layer).find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
     if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layer);
@@ -181,7 +189,7 @@ export class Snapshotter {
     updateLayer(entry.layer, { newName, seal: true, properties });
     this.#index.drop(entry.key);
     this.#enter(snapshot, entry.layer);
-    if (chain !== null) this.#index.know(entry.layer, chain);
+    if (chain !== null) this.#index.know(entry.layer, chain, info.properties[SOURCE]);
     for (const changed of [info.name, newName]) this.#context.announce(changed);
   }
 
@@ -189,8 +197,13 @@ export class Snapshotter {
   #chainFor(entry: Entry, snapshot: Snapshot, diffId: string | undefined): string | null {
     const claimed = claimedChain(snapshot.key, { ...entry.labels, ...snapshot.labels });
     if (claimed === null || diffId === undefined) return claimed;
-    const below = entry.parent === '' ? '' : this.#index.chainOf(this.#entry(entry.parent).layer);
+    const below = this.#chainBelow(entry);
     return below === undefined || chainId(below, diffId) === claimed ? claimed : null;
+  }
+
+  /** Chain ID of the parent; empty if there is none, undefined if it is not known. */
+  #chainBelow({ parent }: Snapshot): string | undefined {
+    return parent === '' ? '' : this.#index.chainOf(this.#entry(parent).layer);
   }
 
   // Looking
@@ -281,26 +294,57 @@ export class Snapshotter {
 
   // Applying diffs
 
-  /** Makes an empty clone beside an active snapshot's layer, for a diff. Throws CallFailure if it is no such layer. */
+  /** Makes a clone beside an active snapshot's layer, for a diff. Throws CallFailure if it is no such layer. */
   stage(layer: LayerIndex): Staging {
+    const entry = this.#activeOn(layer);
+    return this.#stageOn(entry, this.#layerOf(entry).parent);
+  }
+
+  /**
+   * Gives a snapshot the contents that it would have with a blob, if another snapshot came from the same blob upon the same
+   * contents. Nothing is read or written for that. Null: there is no such snapshot.
+   */
+  reuse(layer: LayerIndex, blob: string): Applied | null {
+    const entry = this.#activeOn(layer);
+    const source = this.#sourceOf(entry, blob);
+    const twin = source === null ? undefined : this.#index.layerOfSource(source);
+    if (twin === undefined || !this.#isThere(twin)) return null;
+    const { name, properties } = layerInfo(twin);
+    const applied = { digest: properties[DIFF_ID]!, size: Number(properties[DIFF_SIZE]) };
+    this.adopt(this.#stageOn(entry, name), blob, applied);
+    return applied;
+  }
+
+  #activeOn(layer: LayerIndex): Entry {
     const entry = this.#index.on(layer).find(({ kind }) => kind === 'active');
     if (entry === undefined) throw unimplemented(`layer ${layer} is no active snapshot`);
+    return entry;
+  }
+
+  #sourceOf(entry: Entry, blob: string): string | null {
+    const below = this.#chainBelow(entry);
+    return below === undefined ? null : `${below} ${blob}`;
+  }
+
+  #stageOn(entry: Entry, parent: string | undefined): Staging {
+    const { layer } = entry;
     const name = `${STAGING_NAME}${layer}`;
     if (findLayer(name) >= 0) throw refused(`a diff is being applied to snapshot "${entry.key}" already`);
-    const staging = createLayer(name, { parent: this.#layerOf(entry).parent, properties: { [ROLE]: STAGING } });
+    const staging = createLayer(name, { parent, properties: { [ROLE]: STAGING } });
     holdLayer(name);
     this.#index.roles.set(staging, STAGING);
     return { layer: staging, name, entry };
   }
 
   /** Puts the layer with the diff in the place of the snapshot's, unless that has changed since. */
-  adopt({ layer, name, entry }: Staging, diffId: string): void {
+  adopt({ layer, name, entry }: Staging, blob: string, { digest, size }: Applied): void {
     const { layer: replaced, ...snapshot } = this.#entry(entry.key);
     if (snapshot.kind !== 'active' || replaced !== entry.layer)
       throw refused(`snapshot "${entry.key}" is not what the diff was for any more`);
     const finalName = this.#layerAt(replaced).name;
     releaseLayer(name);
-    replaceLayer(replaced, layer, { [ROLE]: null, [DIFF_ID]: diffId, ...stored(snapshot) });
+    const diff = { [DIFF_ID]: digest, [DIFF_SIZE]: String(size), [SOURCE]: this.#sourceOf(entry, blob) };
+    replaceLayer(replaced, layer, { [ROLE]: null, ...diff, ...stored(snapshot) });
     this.#index.forget(replaced);
     this.#index.roles.delete(layer);
     this.#enter(snapshot, layer);
