@@ -1,10 +1,12 @@
 /**
  * `npm run bench [-- --json] [-- --only PART…]`: what LCFS costs on this machine, all from the same run.
  *
- * Parts: requests, clones, memory, docker (a private Docker Engine on LCFS beside one on overlay2).
+ * Parts: requests, clones, memory, docker (a private Docker Engine on LCFS beside one on overlay2), containerd (LCFS as
+ * its snapshotter and differ beside its own).
  */
 import { parseArgs } from 'node:util';
 import { benchClones } from './clones.js';
+import { benchContainerd } from './containerd.js';
 import { benchDocker } from './docker.js';
 import { benchMemory } from './memory.js';
 import { printPart, ratio, type Part } from './report.js';
@@ -15,6 +17,7 @@ const PARTS: Readonly<Record<string, () => Part | Promise<Part>>> = {
   clones: benchClones,
   memory: benchMemory,
   docker: dockerPart,
+  containerd: benchContainerd,
 };
 
 async function dockerPart(): Promise<Part> {

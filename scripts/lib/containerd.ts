@@ -135,7 +135,7 @@ export class PrivateContainerd {
   /** Ends everything this containerd started, whatever state it is in, and takes away its mounts. */
   async end(): Promise<void> {
     await this.stop();
-    for (const pid of processesUsing(this.#options.directory).filter(isShim)) endProcess(pid);
+    for (const pid of processesUsing(this.#options.directory, 'containerd-shim')) endProcess(pid);
     for (const pid of processesInCgroup(this.cgroup)) endProcess(pid); // what the shims left
     await unmountBelow(this.#options.directory);
   }
@@ -144,11 +144,6 @@ export class PrivateContainerd {
   get cgroup(): string {
     return `lcfs-${this.#options.directory.replace(/\W+/g, '-')}`;
   }
-}
-
-/** Others may name this containerd's socket too. */
-function isShim(pid: number): boolean {
-  return processFile(pid, 'cmdline').split('\0')[0]!.includes('containerd-shim');
 }
 
 /** Processes in the cgroups of that name, in either version of cgroups. */

@@ -3,7 +3,7 @@
  *
  * A suite is installed once with debootstrap into the cache folder and then only read. Programs run in it as in a small
  * machine of its own: a mount namespace whose root is the suite, with the machine's /proc, /sys, /dev and
- * cgroups, empty /run and /tmp, and one folder of the caller at the same path as outside. That folder is a shared mount
+ * cgroups, empty /run, /tmp and /var/tmp, and one folder of the caller at the same path as outside. That folder is a shared mount
  * outside and a slave inside, so what LCFS mounts in it appears within, now or later, while what the engines mount within
  * stays there. No other mount of the machine is visible within, so none is kept in use by it. The namespace and all its mounts
  * go when the last process in it ends; one that waits for the end of its standard input, and so for that of the script,
@@ -13,9 +13,10 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { CACHE } from './folders.js';
 import { distribution } from './images.js';
 import { unmountBelow } from './mounts.js';
-import { CACHE, install, needCommands } from './packages.js';
+import { install, needCommands } from './packages.js';
 import { run } from './run.js';
 
 /** Somewhere that programs can be run: the machine itself or a suite. */
@@ -88,7 +89,7 @@ set -e
 root=$1 folder=$2
 mount --bind "$root" "$root"
 for name in proc sys dev; do mount --rbind "/$name" "$root/$name"; done
-for name in run tmp; do mount -t tmpfs -o mode=755 tmpfs "$root/$name"; done
+for name in run tmp var/tmp; do mount -t tmpfs -o mode=755 tmpfs "$root/$name"; done
 mkdir -p "$root$folder"
 mount --rbind "$folder" "$root$folder"
 cd "$root"

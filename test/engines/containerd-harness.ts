@@ -3,12 +3,13 @@
  * path. The containerd is the machine's own or, private like everything else, that of a newer suite of Debian.
  */
 import assert from 'node:assert/strict';
-import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Layer, Status } from '../../src/daemon/protocol.js';
 import { NAMESPACE, PrivateContainerd } from '../../scripts/lib/containerd.js';
+import { makeFolder } from '../../scripts/lib/folders.js';
+import { goProgram } from '../../scripts/lib/go-program.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { chainIds, type Image } from '../../scripts/lib/oci.js';
@@ -16,7 +17,6 @@ import { needCommands } from '../../scripts/lib/packages.js';
 import { run } from '../../scripts/lib/run.js';
 import { HOST, type Place, shareFolder, Suite, type SuiteName } from '../../scripts/lib/suites.js';
 import { makeTestImages, type TestImages } from './containerd-images.js';
-import { pullProgram } from '../conformance/snapshots/build.js';
 import { CountingRegistry } from './counting-registry.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
@@ -27,7 +27,7 @@ const PATIENCE_MS = 60_000;
 const ROOT = /^$/;
 
 export class Stack {
-  readonly folder = mkdtempSync(join(tmpdir(), 'lcfs-c-'));
+  readonly folder = makeFolder('lcfs-c-');
   readonly socket = this.path('s.sock');
   readonly registry = new CountingRegistry();
   readonly lcfs: LcfsDaemon;
@@ -107,7 +107,13 @@ export class Stack {
 
   /** Pulls an image as Docker and Kubernetes do: layers that LCFS has are neither downloaded nor unpacked. */
   async pullSharing(reference: string, namespace = NAMESPACE): Promise<void> {
-    await run(await pullProgram(), ['-address', this.containerd.address, '-namespace', namespace, reference]);
+    await run(await goProgram('pull', 'test/conformance/snapshots/pull'), [
+      '-address',
+      this.containerd.address,
+      '-namespace',
+      namespace,
+      reference,
+    ]);
   }
 
   /** Runs a container to its end and returns what it wrote. */

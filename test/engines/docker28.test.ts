@@ -124,8 +124,8 @@ check('pull from a registry', async () => {
     await engine.docker('tag', `${host}/busybox:1`, 'busybox');
   });
   await assertSameImage('odd', { times: true });
-  const through = (await stack.layers()).map(({ properties }) => properties['diff-id']).filter((id) => id !== undefined);
-  for (const diffId of stack.images.odd.diffIds) assert.ok(through.includes(diffId), `${diffId} went through the differ`);
+  const through = new Set((await stack.layers()).map(({ properties }) => properties['diff-id']));
+  for (const diffId of stack.images.odd.diffIds) assert.ok(through.has(diffId), `${diffId} went through the differ`);
 });
 
 check('run', async () => {

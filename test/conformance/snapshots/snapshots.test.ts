@@ -3,27 +3,27 @@
  * twice: straight against its socket, and through a containerd that has it as a proxy plugin.
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { PrivateContainerd } from '../../../scripts/lib/containerd.js';
+import { makeFolder } from '../../../scripts/lib/folders.js';
+import { goProgram } from '../../../scripts/lib/go-program.js';
 import { LcfsDaemon } from '../../../scripts/lib/lcfs.js';
 import { needCommands } from '../../../scripts/lib/packages.js';
 import { tryRun } from '../../../scripts/lib/run.js';
-import { conformanceProgram } from './build.js';
 
 /** Cases of the suite, without the one that it skips itself on every snapshotter (Rename). */
 const CASES_MIN = 20;
 
-const folder = mkdtempSync(join(tmpdir(), 'lcfs-s-'));
+const folder = makeFolder('lcfs-s-');
 let program = '';
 let used = 0;
 
 before(
   async () => {
     await needCommands('containerd');
-    program = await conformanceProgram();
+    program = await goProgram('snapshots', 'test/conformance/snapshots', true);
   },
   { timeout: 600_000 },
 );
@@ -64,7 +64,9 @@ async function runSuite(address: string, tests: string): Promise<void> {
   assert.ok(passed.some((line) => line.includes('128LayersMount')));
 }
 
-test('conformance of the snapshotter on its own socket', { timeout: 300_000 }, () => withVolume((_, socket) => runSuite(socket, 'Snapshots|Refusals|Names')));
+test('conformance of the snapshotter on its own socket', { timeout: 300_000 }, () =>
+  withVolume((_, socket) => runSuite(socket, 'Snapshots|Refusals|Names')),
+);
 
 test('conformance of the snapshotter behind containerd', { timeout: 300_000 }, () =>
   withVolume(async ({ mountpoint }, socket) => {

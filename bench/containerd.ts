@@ -1,0 +1,227 @@
+/**
+ * LCFS as containerd's snapshotter and differ against the ones that containerd has, all in the same run.
+ *
+ *   snapshots   prepare, commit and remove with 10, 100 and 1,000 snapshots there; LCFS over its socket, containerd's own
+ *               within the measuring process, which spares them a socket
+ *   unpacking   layers that lie in the content store, applied by way of containerd's diff service: containerd of Debian's
+ *               testing suite, which takes differs; until the call returns, and those with gzip also until all is on
+ *               the disk
+ *   pulling     from a registry on this machine, by ctr
+ *
+ * Pairs are measured in turn, several times; medians are compared.
+ */
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { NAMESPACE, PrivateContainerd } from '../scripts/lib/containerd.js';
+import { makeFolder } from '../scripts/lib/folders.js';
+import { goProgram } from '../scripts/lib/go-program.js';
+import { debianRoot } from '../scripts/lib/images.js';
+import { LcfsDaemon } from '../scripts/lib/lcfs.js';
+import { unmountBelow } from '../scripts/lib/mounts.js';
+import { type Compression, type Image, makeImage, packImage, pushImage } from '../scripts/lib/oci.js';
+import { needCommands } from '../scripts/lib/packages.js';
+import { run } from '../scripts/lib/run.js';
+import { shareFolder, Suite } from '../scripts/lib/suites.js';
+import { GrpcClient } from '../src/drivers/containerd/client.js';
+import { METHODS as DIFFS } from '../src/drivers/containerd/diff-service.js';
+import { METHODS as SNAPSHOTS } from '../src/drivers/containerd/snapshots-service.js';
+import { Registry } from '../test/engines/registry.js';
+import { type Figure, median, type Part, quantile } from './report.js';
+
+const ROUNDS = 3;
+const SNAPSHOTTERS = ['lcfs', 'overlayfs'] as const;
+type Snapshotter = (typeof SNAPSHOTTERS)[number];
+const FILES = 10_000;
+const FILES_PER_FOLDER = 100;
+
+export async function benchContainerd(): Promise<Part> {
+  const bench = new Bench();
+  try {
+    await bench.start();
+    return { title: "containerd on LCFS, against containerd's own snapshotters (medians)", figures: await bench.measure() };
+  } finally {
+    await bench.end();
+  }
+}
+
+class Bench {
+  readonly #folder = makeFolder('lcfs-b-');
+  readonly #socket = this.#path('s.sock');
+  readonly #address = this.#path('c/c.sock');
+  readonly #lcfs = new LcfsDaemon({
+    directory: this.#path('l'),
+    driver: `lcfs-bench-${process.pid}`,
+    size: '40G',
+    args: ['--containerd', this.#socket, '--containerd-address', this.#address],
+  });
+  #suite: Suite | undefined;
+  #containerd: PrivateContainerd | undefined;
+  #registry: Registry | undefined;
+  #client: GrpcClient | undefined;
+  #keys = 0;
+
+  #path(name: string): string {
+    return join(this.#folder, name);
+  }
+
+  async start(): Promise<void> {
+    await needCommands('docker-registry', 'zstd');
+    await shareFolder(this.#folder);
+    await this.#lcfs.start();
+    this.#suite = await Suite.enter('forky', this.#folder);
+    const lcfs = { socket: this.#socket, mountpoint: this.#lcfs.mountpoint };
+    this.#containerd = new PrivateContainerd({ directory: this.#path('c'), place: this.#suite, lcfs });
+    await this.#containerd.start();
+    this.#registry = await Registry.start(this.#path('r'));
+  }
+
+  async end(): Promise<void> {
+    this.#client?.close();
+    await this.#registry?.stop();
+    await this.#containerd?.end();
+    await this.#suite?.leave();
+    await this.#lcfs.end();
+    await unmountBelow(this.#folder);
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async measure(): Promise<Figure[]> {
+    return [...(await this.#snapshots()), ...(await this.#unpacking()), ...(await this.#pulling())];
+  }
+
+  // Snapshots
+
+  async #snapshots(): Promise<Figure[]> {
+    const program = await goProgram('bench', 'bench/snapshots');
+    const measured = new Map<string, Measured[]>();
+    for (const name of ['lcfs', 'overlayfs', 'native']) {
+      const root = this.#path(name);
+      mkdirSync(root);
+      measured.set(name, JSON.parse(await run(program, ['-snapshotter', name, '-address', this.#socket, '-root', root])) as Measured[]);
+      await run('sync', []);
+    }
+    const figures: Figure[] = [];
+    for (const [at, { Snapshots }] of measured.get('lcfs')!.entries()) {
+      for (const call of ['Prepare', 'Commit', 'Remove'] as const) {
+        for (const [name, results] of measured) figures.push(latency(name, call, Snapshots, results[at]![call]));
+      }
+    }
+    return figures;
+  }
+
+  // Unpacking
+
+  async #unpacking(): Promise<Figure[]> {
+    this.#client = new GrpcClient(this.#address);
+    this.#client.headers['containerd-namespace'] = NAMESPACE;
+    const root = await debianRoot();
+    const files = await this.#manyFiles();
+    const figures: Figure[] = [];
+    for (const compression of ['none', 'gzip', 'zstd'] as const) {
+      figures.push(...(await this.#unpack(`unpack 200 MB, ${compression}`, root, compression)));
+    }
+    figures.push(...(await this.#unpack(`unpack ${FILES.toLocaleString('en')} files, gzip`, files, 'gzip')));
+    return figures;
+  }
+
+  async #unpack(name: string, tar: string, compression: Compression): Promise<Figure[]> {
+    const folder = this.#path(name.replaceAll(/\W/g, '-'));
+    const image = await makeImage(folder, [{ tar, compression }]);
+    await packImage(image, `docker.io/bench/${compression}:1`, `${folder}.tar`);
+    await this.#containerd!.ctr('images', 'import', '--no-unpack', '--local', `${folder}.tar`);
+    rmSync(`${folder}.tar`);
+    const figures = compared(name, await this.#alternate((snapshotter) => this.#apply(snapshotter, image, false)));
+    if (compression !== 'gzip') return figures;
+    const durable = await this.#alternate((snapshotter) => this.#apply(snapshotter, image, true));
+    return [...figures, ...compared(`${name}, until it is on the disk`, durable)];
+  }
+
+  /** Applies the layer of an image to a new snapshot. Returns milliseconds. */
+  async #apply(snapshotter: Snapshotter, image: Image, durable: boolean): Promise<number> {
+    const client = this.#client!;
+    const key = `bench-${this.#keys++}`;
+    const name = `${key}-done`;
+    const labels = { 'containerd.io/gc.root': 'bench' };
+    const time = await timed(async () => {
+      const { mounts } = await client.call(SNAPSHOTS.prepare, { snapshotter, key, parent: '', labels });
+      await client.call(DIFFS.apply, { diff: image.manifest.layers[0]!, mounts, payloads: {}, syncFs: false });
+      await client.call(SNAPSHOTS.commit, { snapshotter, name, key, labels, parent: '' });
+      if (durable) await run('sync', []);
+    });
+    await client.call(SNAPSHOTS.remove, { snapshotter, key: name });
+    await this.#containerd!.collectGarbage();
+    return time;
+  }
+
+  async #manyFiles(): Promise<string> {
+    const root = this.#path('files');
+    for (let i = 0; i < FILES; i++) {
+      const folder = join(root, `folder-${Math.floor(i / FILES_PER_FOLDER)}`);
+      if (i % FILES_PER_FOLDER === 0) mkdirSync(folder, { recursive: true });
+      writeFileSync(join(folder, `file-${i}`), `${i} `.repeat(100 + (i % 1000)));
+    }
+    await run('tar', ['-C', root, '--numeric-owner', '--sort=name', '-cf', `${root}.tar`, '.']);
+    rmSync(root, { recursive: true });
+    return `${root}.tar`;
+  }
+
+  // Pulling
+
+  async #pulling(): Promise<Figure[]> {
+    const host = `127.0.0.1:${this.#registry!.port}`;
+    const image = await makeImage(this.#path('pulled'), [{ tar: await debianRoot(), compression: 'gzip' }]);
+    await pushImage(image, host, 'debian', '1');
+    const reference = `${host}/debian:1`;
+    const containerd = this.#containerd!;
+    // What was imported before has the same layer: pulled is only what is not there.
+    for (const name of (await containerd.ctr('images', 'ls', '-q')).split('\n')) await containerd.ctr('images', 'rm', '--sync', name);
+    const times = await this.#alternate(async (snapshotter) => {
+      const time = await timed(() => containerd.ctr('images', 'pull', '--plain-http', '--snapshotter', snapshotter, reference));
+      await containerd.ctr('images', 'rm', '--sync', reference);
+      await containerd.collectGarbage();
+      return time;
+    });
+    return compared('pull and unpack of 200 MB, gzip', times);
+  }
+
+  /** Does the work with both in turn; each starts as often as the other. One round goes before the first that counts. */
+  async #alternate(once: (snapshotter: Snapshotter) => Promise<number>): Promise<Times> {
+    const times: Times = { lcfs: [], overlayfs: [] };
+    for (let round = 0; round <= ROUNDS; round++) {
+      const order = round % 2 === 0 ? SNAPSHOTTERS : SNAPSHOTTERS.toReversed();
+      for (const snapshotter of order) {
+        await run('sync', []);
+        const time = await once(snapshotter);
+        if (round > 0) times[snapshotter].push(time);
+      }
+    }
+    return times;
+  }
+}
+
+/** What the program in Go prints for each number of snapshots: milliseconds of each call. */
+interface Measured {
+  Snapshots: number;
+  Prepare: number[];
+  Commit: number[];
+  Remove: number[];
+}
+
+type Times = Record<Snapshotter, number[]>;
+
+function latency(snapshotter: string, call: string, snapshots: number, times: readonly number[]): Figure {
+  const name = `${call.toLowerCase()}, ${snapshots.toLocaleString('en')} snapshots, ${snapshotter}`;
+  const perSecond = 1000 / (times.reduce((sum, time) => sum + time, 0) / times.length);
+  return { name, value: median(times), unit: 'ms', note: `p99 ${quantile(times, 0.99).toFixed(1)} ms, ${perSecond.toFixed(0)} a second` };
+}
+
+function compared(name: string, { lcfs, overlayfs }: Times): Figure[] {
+  const [ours, other] = [median(lcfs), median(overlayfs)];
+  return [{ name, value: ours, unit: 'ms', note: `overlayfs ${other.toFixed(0)} ms: ${(other / ours).toFixed(2)} times as fast` }];
+}
+
+async function timed(work: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  await work();
+  return performance.now() - started;
+}
