@@ -58,6 +58,8 @@ export class FakeContainerd {
   headers = new Metadata();
   /** Folder in which blobs lie as files; empty: containerd tells of none. */
   root = '';
+  /** Namespaces that calls were made in. */
+  readonly namespaces = new Set<string>();
   /** Blobs that were asked for. */
   asked = 0;
   /** Reading stops after so many bytes, and goes on when the caller cancels. */
@@ -115,6 +117,7 @@ export class FakeContainerd {
   }
 
   #answer(call: Call, answer: (error: unknown, value?: object) => void, work: (request: Record<string, never>) => object): void {
+    this.namespaces.add(String(call.metadata.get('containerd-namespace')[0] ?? ''));
     try {
       answer(null, work(call.request));
     } catch (error) {
@@ -162,6 +165,7 @@ export class FakeContainerd {
 }
 
 interface Call {
+  metadata: Metadata;
   request: Record<string, never>;
 }
 

@@ -65,7 +65,7 @@ export class Differ {
     const layer = this.#layerOf(request.mounts);
     if (!request.mounts[0]!.options!.includes('rw') || !isUntouched(layer)) throw unimplemented('the snapshot has been written to');
     const known = this.#context.snapshotter.reuse(layer.index, digest);
-    const result = known ?? (await this.#fill(layer.index, { digest, size, store: this.#storeFor(call) }, call.signal));
+    const result = known ?? (await this.#fill(layer.index, { digest, size, store: this.#storeFor(call, layer) }, call.signal));
     this.#context.startFlush();
     if (request.syncFs) await this.#context.checkpoint();
     return { mediaType: TAR, ...result };
@@ -93,13 +93,15 @@ export class Differ {
     const mediaType = request.mediaType === '' ? TAR_GZIP : request.mediaType;
     const { ref, labels } = request;
     const names = base === null ? [layer.name] : [layer.name, base];
-    const store = this.#storeFor(call);
+    const store = this.#storeFor(call, layer);
     const task = { kind: 'compare', layer: layer.name, base, mediaType, ref, labels, store } as const;
     return { mediaType, ...(await holding(names, () => this.#context.run(task, call.signal))) };
   }
 
-  #storeFor({ namespace, lease }: CallContext): { address: string; namespace: string; lease: string } {
-    return { address: this.#context.address, namespace, lease };
+  /** Containerd 1.7 does not say in which namespace it asks; the snapshot does. */
+  #storeFor({ namespace, lease }: CallContext, { index }: LayerInfo): { address: string; namespace: string; lease: string } {
+    const { address, snapshotter } = this.#context;
+    return { address, namespace: namespace === '' ? snapshotter.namespaceOf(index) : namespace, lease };
   }
 
   /** The layer behind mounts that the snapshotter gave out. Throws CallFailure Unimplemented for others. */

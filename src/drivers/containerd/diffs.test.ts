@@ -197,6 +197,19 @@ test('layers upon layers, with whiteouts', () =>
     assert.equal(layerInfo(layerOf(upper)).parent, 'ctr~c');
   }));
 
+test('a containerd that does not say in which namespace it asks: the snapshot does', () =>
+  withSetup(async (setup) => {
+    setup.client.metadata.remove('containerd-namespace');
+    const tar = archive({ path: 'one', data: '1' });
+    await setup.apply(await setup.prepare('k8s.io/1/a'), gzipSync(tar));
+    assert.deepEqual([...setup.containerd.namespaces], ['k8s.io']);
+    await setup.commit(`k8s.io/2/${digestOf(tar)}`, 'k8s.io/1/a');
+    // Another namespace shares the layer, and looks at it.
+    await assert.rejects(setup.prepare('moby/1/x', '', { [TARGET]: digestOf(tar) }), { code: status.ALREADY_EXISTS });
+    await setup.diff([], await setup.view('moby/2/v', `k8s.io/2/${digestOf(tar)}`));
+    assert.deepEqual(setup.containerd.headers.get('containerd-namespace'), ['moby']);
+  }));
+
 test('what is not ours, or not a plain layer, is left to others', () =>
   withSetup(async (setup) => {
     const blob = gzipSync(tarOf(1024));

@@ -84,14 +84,14 @@ export class SnapshotIndex {
     return this.#chains.of(layer);
   }
 
-  /** The oldest layer with this chain ID. */
-  layerOfChain(chain: string): LayerIndex | undefined {
-    return this.#chains.holder(chain);
+  /** The layers with this chain ID, the oldest first. */
+  layersOfChain(chain: string): LayerIndex[] {
+    return this.#chains.holders(chain);
   }
 
-  /** The oldest layer that was made from this. */
-  layerOfSource(source: string): LayerIndex | undefined {
-    return this.#sources.holder(source);
+  /** The layers that were made from this, the oldest first. */
+  layersOfSource(source: string): LayerIndex[] {
+    return this.#sources.holders(source);
   }
 
   /** Forgets everything about a layer that is gone. */
@@ -118,9 +118,8 @@ class Claims {
     return this.#texts.get(layer);
   }
 
-  holder(text: string): LayerIndex | undefined {
-    for (const layer of this.#layers.get(text) ?? []) return layer;
-    return undefined;
+  holders(text: string): LayerIndex[] {
+    return [...(this.#layers.get(text) ?? [])];
   }
 
   remove(layer: LayerIndex): void {

@@ -351,6 +351,20 @@ test('a layer is offered under another parent by a snapshot that shares it', () 
     assert.deepEqual(layers(), []);
   }));
 
+test('of several layers with the same contents, the one with the right parent is offered', () =>
+  withSetup(async (setup) => {
+    for (const namespace of ['one', 'two']) await setup.prepare(`${namespace}/1/x`);
+    for (const namespace of ['one', 'two']) await setup.commit(`${namespace}/2/${chain('a')}`, `${namespace}/1/x`);
+    for (const namespace of ['one', 'two']) await setup.prepare(`${namespace}/3/x`, `${namespace}/2/${chain('a')}`);
+    for (const namespace of ['one', 'two']) await setup.commit(`${namespace}/4/${chain('b')}`, `${namespace}/3/x`);
+    for (const namespace of ['one', 'two']) {
+      const parent = `${namespace}/2/${chain('a')}`;
+      await assert.rejects(setup.prepare('three/1/x', parent, { [TARGET]: chain('b') }), fails(status.ALREADY_EXISTS));
+      assert.deepEqual(await setup.names(`labels."${TARGET}"==${chain('b')},parent=="${parent}"`), [`${namespace}/4/${chain('b')}`]);
+    }
+    assert.equal((await setup.names()).length, 4);
+  }));
+
 test('what is gone is not offered, nor what was never committed', () =>
   withSetup(async (setup) => {
     await setup.prepare('one/1/x', '', { [TARGET]: chain('a') });

@@ -156,10 +156,11 @@ export class Snapshotter {
 
   /** Sees to it that there is a committed snapshot with the label `target` and the parent of `wanted`, if a layer allows it. */
   #offer(target: string, wanted: Snapshot): boolean {
-    const layer = this.#index.layerOfChain(target);
-    if (layer === undefined || !this.#isThere(layer)) return false;
-    const known = this.#index.on(layer).find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
-    if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layer);
+    const layers = this.#index.layersOfChain(target).filter((layer) => this.#isThere(layer));
+    if (layers.length === 0) return false;
+    const snapshots = layers.flatMap((layer) => this.#index.on(layer));
+    const known = snapshots.find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
+    if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layers[0]!);
     else if (known.labels[TARGET_LABEL] !== target) this.#relabel(known, { ...known.labels, [TARGET_LABEL]: target });
     return true;
   }
@@ -221,6 +222,13 @@ export class Snapshotter {
 
   stat(key: string): Info {
     return describe(this.#entry(key));
+  }
+
+  /** Namespace of containerd that mounts of a layer were given to last; empty: to none. */
+  namespaceOf(layer: LayerIndex): string {
+    const entries = this.#index.on(layer);
+    const mounted = entries.findLast(({ kind }) => kind !== 'committed') ?? entries.at(-1);
+    return /^([^/]+)\/\d+\//.exec(mounted?.key ?? '')?.[1] ?? '';
   }
 
   /** What the snapshot takes itself, without its parents. A view takes nothing. */
@@ -307,8 +315,8 @@ export class Snapshotter {
   reuse(layer: LayerIndex, blob: string): Applied | null {
     const entry = this.#activeOn(layer);
     const source = this.#sourceOf(entry, blob);
-    const twin = source === null ? undefined : this.#index.layerOfSource(source);
-    if (twin === undefined || !this.#isThere(twin)) return null;
+    const twin = source === null ? undefined : this.#index.layersOfSource(source).find((known) => this.#isThere(known));
+    if (twin === undefined) return null;
     const { name, properties } = layerInfo(twin);
     const applied = { digest: properties[DIFF_ID]!, size: Number(properties[DIFF_SIZE]) };
     this.adopt(this.#stageOn(entry, name), blob, applied);
