@@ -108,11 +108,10 @@ export class Snapshotter {
   async prepare(request: PrepareRequest): Promise<Mount[]> {
     const snapshot = this.#newSnapshot(request, 'active');
     const target = snapshot.labels[TARGET_LABEL];
-    if (target !== undefined && this.#offer(target, snapshot)) {
-      await this.#context.checkpoint();
-      throw exists(`the volume has ${target} already`);
-    }
-    return this.#mountsOf(this.#makeLayer(snapshot));
+    const offer = target === undefined ? 'none' : this.#offer(target, snapshot);
+    if (offer === 'none') return this.#mountsOf(this.#makeLayer(snapshot));
+    if (offer === 'made') await this.#context.checkpoint(); // containerd will refer to it
+    throw exists(`the volume has ${target} already`);
   }
 
   view(request: PrepareRequest): Mount[] {
@@ -155,14 +154,15 @@ export class Snapshotter {
   }
 
   /** Sees to it that there is a committed snapshot with the label `target` and the parent of `wanted`, if a layer allows it. */
-  #offer(target: string, wanted: Snapshot): boolean {
+  #offer(target: string, wanted: Snapshot): 'none' | 'known' | 'made' {
     const layers = this.#index.layersOfChain(target).filter((layer) => this.#isThere(layer));
-    if (layers.length === 0) return false;
+    if (layers.length === 0) return 'none';
     const snapshots = layers.flatMap((layer) => this.#index.on(layer));
     const known = snapshots.find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
+    if (known?.labels[TARGET_LABEL] === target) return 'known';
     if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layers[0]!);
-    else if (known.labels[TARGET_LABEL] !== target) this.#relabel(known, { ...known.labels, [TARGET_LABEL]: target });
-    return true;
+    else this.#relabel(known, { ...known.labels, [TARGET_LABEL]: target });
+    return 'made';
   }
 
   /** Key for an offered snapshot: as containerd would name it, in the namespace and with the number of the one asked for. */
