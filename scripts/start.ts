@@ -6,6 +6,7 @@
  *   3. an image comes in: IMAGE from its registry, or a small root file system made of busybox
  *   4. a container runs and writes
  *   5. what that cost is shown: layers, clone time, space shared and private
+ *   6. the same volume serves a private containerd: an image is imported, a container runs, its snapshots are listed
  *
  * Then everything is taken down again, unless `--keep` leaves it running until `--stop`. Exit code 0 if all went well.
  */
@@ -14,12 +15,14 @@ import { join } from 'node:path';
 import { Client } from '../src/cli/client.js';
 import { formatMicroseconds, formatSize } from '../src/cli/sizes.js';
 import type { Layer, Status } from '../src/daemon/protocol.js';
+import { NAMESPACE, type PrivateContainerd } from './lib/containerd.js';
 import { PrivateDocker } from './lib/docker.js';
 import { makeFolder } from './lib/folders.js';
 import { busyboxRoot } from './lib/images.js';
 import { LcfsDaemon, PLUGIN_DIRECTORY } from './lib/lcfs.js';
 import { unmountBelow } from './lib/mounts.js';
 import { endProcesses, socketAnswers } from './lib/run.js';
+import { CONTAINERD_IMAGE, daemonOptions, demonstrationContainerd, runOptions, showContainerd } from './start-containerd.js';
 
 const VOLUME_SIZE = '20G';
 const LOCAL_IMAGE = 'lcfs/busybox';
@@ -34,6 +37,7 @@ interface Demonstration {
   folder: string;
   lcfs: LcfsDaemon;
   docker: PrivateDocker;
+  containerd: PrivateContainerd;
 }
 
 async function main(args: readonly string[]): Promise<void> {
@@ -41,7 +45,7 @@ async function main(args: readonly string[]): Promise<void> {
   if (args.includes('--stop')) return stopKept(args[args.indexOf('--stop') + 1]);
   const keep = args.includes('--keep');
   const image = args.find((arg) => !arg.startsWith('-'));
-  console.log('LCFS: a Docker Engine of its own on a volume of its own. An existing Docker is not touched.\n');
+  console.log('LCFS: a Docker Engine and a containerd of its own on a volume of its own. Existing ones are not touched.\n');
   const demonstration = await prepare();
   const stopOnSignal = (): void => void finish(demonstration).finally(() => process.exit(130));
   process.once('SIGINT', stopOnSignal).once('SIGTERM', stopOnSignal);
@@ -65,12 +69,12 @@ async function prepare(): Promise<Demonstration> {
   const folder = makeFolder('lcfs-');
   // Beside an LCFS that serves the machine's own Docker, the demonstration takes another name.
   const driver = (await socketAnswers(join(PLUGIN_DIRECTORY, 'lcfs.sock'))) ? `lcfs-${process.pid}` : 'lcfs';
-  const lcfs = new LcfsDaemon({ directory: folder, driver, size: VOLUME_SIZE });
+  const lcfs = new LcfsDaemon({ directory: folder, driver, size: VOLUME_SIZE, args: daemonOptions(folder) });
   const docker = new PrivateDocker({ directory: join(folder, 'docker'), driver, dataRoot: join(lcfs.mountpoint, 'global/docker') });
-  return { folder, lcfs, docker };
+  return { folder, lcfs, docker, containerd: demonstrationContainerd(folder, lcfs.mountpoint) };
 }
 
-async function demonstrate({ lcfs, docker }: Demonstration, wanted: string | undefined): Promise<void> {
+async function demonstrate({ folder, lcfs, docker, containerd }: Demonstration, wanted: string | undefined): Promise<void> {
   await step('volume', async () => {
     await lcfs.start();
     const { transport } = await status(lcfs);
@@ -83,6 +87,7 @@ async function demonstrate({ lcfs, docker }: Demonstration, wanted: string | und
   const image = await bringImage(docker, wanted);
   await step('container', async () => indented(await runContainer(docker, image)));
   await showLayers(lcfs, docker, image);
+  await showContainerd(containerd, folder, (name, work) => step(name, async () => indented(await work())));
 }
 
 /** Runs one step and prints its name, time and what it says. */
@@ -165,16 +170,22 @@ function explain(): void {
   console.log(`
 To try it by hand:                        npm start -- --keep
 With your own Docker Engine (up to 27):   lcfs daemon DEVICE /lcfs --format --docker --detach
-                                          dockerd --experimental -s lcfs`);
+                                          dockerd --experimental -s lcfs
+With containerd, or Docker from 28:       lcfs setup containerd, lcfs setup docker`);
 }
 
-function explainKept({ folder, lcfs, docker }: Demonstration): void {
-  writeFileSync(join(folder, KEPT), JSON.stringify({ mountpoint: lcfs.mountpoint, docker: docker.pids(), lcfs: lcfs.pid }));
+function explainKept({ folder, lcfs, docker, containerd }: Demonstration): void {
+  writeFileSync(
+    join(folder, KEPT),
+    JSON.stringify({ mountpoint: lcfs.mountpoint, engines: [...docker.pids(), containerd.pid], lcfs: lcfs.pid }),
+  );
   lcfs.release();
   docker.release();
+  containerd.release();
   console.log(`
 Everything is left running. Try:
   ${docker.command('run', '--rm', '-it', '--network', 'host', LOCAL_IMAGE).join(' ')}
+  ${containerd.command('-n', NAMESPACE, 'run', '--rm', '-t', ...runOptions(containerd), CONTAINERD_IMAGE, 'mine').join(' ')}
   ls ${lcfs.mountpoint}/layers
   ${lcfs.command('status', lcfs.mountpoint).join(' ')}
   ${lcfs.command('layer', 'tree', '--control', lcfs.mountpoint).join(' ')}
@@ -186,9 +197,9 @@ To stop it and remove all of it:
 async function stopKept(folder: string | undefined): Promise<void> {
   if (folder === undefined || !existsSync(join(folder, KEPT)))
     throw new Error(`name the folder that npm start -- --keep left, not ${folder}`);
-  const kept = JSON.parse(readFileSync(join(folder, KEPT), 'utf8')) as { mountpoint: string; docker: number[]; lcfs: number };
+  const kept = JSON.parse(readFileSync(join(folder, KEPT), 'utf8')) as { mountpoint: string; engines: number[]; lcfs: number };
   // Only processes that have the folder in their command line: a number may belong to another by now.
-  for (const pid of [...kept.docker, kept.lcfs]) await endProcesses([pid], folder);
+  for (const pid of [...kept.engines, kept.lcfs]) await endProcesses([pid], folder);
   await unmountBelow(folder);
   rmSync(folder, { recursive: true });
   console.log(`${folder} is gone`);
@@ -200,9 +211,10 @@ function finish(demonstration: Demonstration): Promise<void> {
   return (finishing ??= takeDown(demonstration));
 }
 
-async function takeDown({ folder, lcfs, docker }: Demonstration): Promise<void> {
+async function takeDown({ folder, lcfs, docker, containerd }: Demonstration): Promise<void> {
   await docker.try('rm', '-f', 'demo').catch(() => undefined);
   await docker.stop();
+  await containerd.end();
   await lcfs.end();
   rmSync(folder, { recursive: true, force: true });
 }

@@ -182,6 +182,16 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       assert.equal(await stack.runContainer(plain, 'c3', 'echo hello', '--rm'), 'hello');
     });
 
+    check('a committed layer is there after LCFS was killed', async () => {
+      await stack.pull(odd, 'overlayfs');
+      await stack.pull(odd);
+      await stack.killLcfs();
+      await stack.lcfs.start();
+      await until(async () => (await stack.containerd.try('snapshots', '--snapshotter', 'lcfs', 'ls')).status === 0);
+      await stack.assertSameFiles(stack.images.odd, 'overlayfs');
+      await stack.ctr('images', 'rm', '--sync', odd);
+    });
+
     check('layers outlive the database of containerd: nothing is downloaded or unpacked again', async () => {
       await stack.pull(odd);
       await stack.containerd.stop();

@@ -80,6 +80,12 @@ export class Stack {
     assert.equal(check.status, 0, check.stdout + check.stderr);
   }
 
+  /** Ends LCFS as a crash would, and takes its dead mount away. */
+  async killLcfs(): Promise<void> {
+    process.kill(this.lcfs.pid, 'SIGKILL');
+    await this.lcfs.end();
+  }
+
   /** What the daemons said last: printed when a test fails. */
   logs(): string {
     return `--- lcfs\n${this.lcfs.log()}\n--- containerd\n${this.containerd?.log() ?? ''}`;

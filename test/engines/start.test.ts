@@ -30,6 +30,9 @@ test('shows a container on LCFS and ends clean', async () => {
     /written in a container on LCFS/,
     /^clone .*(ms|µs)/m,
     /^space .*shared/m,
+    /^containerd .*private/m,
+    /written in a container of containerd\n\s+\S+ \/ fuse\.lcfs/,
+    /^snapshots .* demo +Active, on sha256:[0-9a-f]{12}\n +sha256:[0-9a-f]{12} +Committed/m,
   ])
     assert.match(output, line);
   assertGone(folderIn(output));

@@ -6,12 +6,12 @@ import assert from 'node:assert/strict';
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { PrivateContainerd } from '../../../scripts/lib/containerd.js';
-import { makeFolder } from '../../../scripts/lib/folders.js';
-import { goProgram } from '../../../scripts/lib/go-program.js';
-import { LcfsDaemon } from '../../../scripts/lib/lcfs.js';
-import { needCommands } from '../../../scripts/lib/packages.js';
-import { tryRun } from '../../../scripts/lib/run.js';
+import { PrivateContainerd } from '../../scripts/lib/containerd.js';
+import { makeFolder } from '../../scripts/lib/folders.js';
+import { goProgram } from '../../scripts/lib/go-program.js';
+import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { needCommands } from '../../scripts/lib/packages.js';
+import { tryRun } from '../../scripts/lib/run.js';
 
 /** Cases of the suite, without the one that it skips itself on every snapshotter (Rename). */
 const CASES_MIN = 20;
