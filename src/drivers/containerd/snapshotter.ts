@@ -155,7 +155,7 @@ export class Snapshotter {
 
   /** Sees to it that there is a committed snapshot with the label `target` and the parent of `wanted`, if a layer allows it. */
   #offer(target: string, wanted: Snapshot): 'none' | 'known' | 'made' {
-    const layers = this.#index.layersOfChain(target).filter((layer) => this.#isThere(layer));
+    const layers = this.#index.layersOfChain(target).filter((layer) => find(layer) !== null);
     if (layers.length === 0) return 'none';
     const snapshots = layers.flatMap((layer) => this.#index.on(layer));
     const known = snapshots.find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
@@ -272,15 +272,15 @@ export class Snapshotter {
 
   /** Removes the only snapshot of a layer, and the layer if nothing is built on it. */
   #removeLast(entry: Entry): void {
-    if (this.#layerOf(entry).children === 0) return this.#removeLayer(entry.layer);
+    const info = this.#layerOf(entry);
+    if (info.children === 0) return this.#removeLayer(info);
     updateLayer(entry.layer, { properties: { [propertyOf(entry.key)]: null, [ROLE]: KEPT }, frees: true });
     this.#index.roles.set(entry.layer, KEPT);
   }
 
-  #removeLayer(layer: LayerIndex): void {
-    const { name, parentIndex } = layerInfo(layer);
-    removeLayer(layer);
-    this.#index.forget(layer);
+  #removeLayer({ index, name, parentIndex }: LayerInfo): void {
+    removeLayer(index);
+    this.#index.forget(index);
     this.#context.announce(name);
     if (parentIndex !== undefined && this.#index.roles.has(parentIndex)) this.#tryRemove(parentIndex);
   }
@@ -293,8 +293,9 @@ export class Snapshotter {
   /** Removes a layer without snapshots, unless it is still in use. */
   #tryRemove(layer: LayerIndex): void {
     try {
-      if (!this.#isThere(layer)) this.#index.forget(layer);
-      else if (layerInfo(layer).children === 0) this.#removeLayer(layer);
+      const info = find(layer);
+      if (info === null) this.#index.forget(layer);
+      else if (info.children === 0) this.#removeLayer(info);
     } catch (error) {
       if (!(error instanceof LcfsError && error.code === 'busy')) throw error;
     }
@@ -315,11 +316,11 @@ export class Snapshotter {
   reuse(layer: LayerIndex, blob: string): Applied | null {
     const entry = this.#activeOn(layer);
     const source = this.#sourceOf(entry, blob);
-    const twin = source === null ? undefined : this.#index.layersOfSource(source).find((known) => this.#isThere(known));
-    if (twin === undefined) return null;
-    const { name, properties } = layerInfo(twin);
-    const applied = { digest: properties[DIFF_ID]!, size: Number(properties[DIFF_SIZE]) };
-    this.adopt(this.#stageOn(entry, name), blob, applied);
+    const twins = source === null ? [] : this.#index.layersOfSource(source).map(find);
+    const twin = twins.find((info) => info !== null);
+    if (!twin) return null;
+    const applied = { digest: twin.properties[DIFF_ID]!, size: Number(twin.properties[DIFF_SIZE]) };
+    this.adopt(this.#stageOn(entry, twin.name), blob, applied);
     return applied;
   }
 
@@ -380,18 +381,21 @@ export class Snapshotter {
 
   /** Describes a layer. One that was removed behind the driver's back takes its snapshots along. */
   #layerAt(layer: LayerIndex): LayerInfo {
-    if (this.#isThere(layer)) return layerInfo(layer);
+    const info = find(layer);
+    if (info !== null) return info;
     this.#index.forget(layer);
     throw notFound(`layer ${layer} was removed, and its snapshots with it`);
   }
+}
 
-  #isThere(layer: LayerIndex): boolean {
-    try {
-      return layerInfo(layer).state !== 'removing';
-    } catch (error) {
-      if (error instanceof LcfsError && error.code === 'not-found') return false;
-      throw error;
-    }
+/** Describes a layer; null if it is gone. */
+function find(layer: LayerIndex): LayerInfo | null {
+  try {
+    const info = layerInfo(layer);
+    return info.state === 'removing' ? null : info;
+  } catch (error) {
+    if (error instanceof LcfsError && error.code === 'not-found') return null;
+    throw error;
   }
 }
 
