@@ -3,15 +3,15 @@
  * The cases build on each other in order.
  */
 import assert from 'node:assert/strict';
-import { rmSync, writeFileSync } from 'node:fs';
+import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { containerdConfig, takesDiffers, withImport } from '../../src/cli/setup/containerd-config.js';
 import { isAtLeast, type Version } from '../../src/cli/setup/version.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import type { SuiteName } from '../../scripts/lib/suites.js';
-import { chainIds } from '../../scripts/lib/oci.js';
-import { brokenImages, largeImage } from './containerd-images.js';
+import { blobFile, chainIds, packImage } from '../../scripts/lib/oci.js';
+import { brokenImages, damagedImage, largeImage } from './containerd-images.js';
 import { Stack } from './containerd-harness.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
@@ -225,6 +225,24 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
         assert.equal((await stack.layers()).length, known, `${name} left a layer`);
       }
       await assertSpaceBack(stack, used);
+    });
+
+    check('a blob that was damaged in the content store is found out', async () => {
+      const [reference, image] = ['docker.io/lcfs/damaged:1', await damagedImage(stack.path('i'))];
+      await packImage(image, reference, stack.path('damaged.tar'));
+      const local = isAtLeast(stack.containerd.version, 2) ? ['--local'] : [];
+      await stack.ctr('images', 'import', '--no-unpack', ...local, stack.path('damaged.tar'));
+      const content = stack.path('c/root/io.containerd.content.v1.content');
+      const fd = openSync(blobFile(content, image.manifest.layers[0]!), 'r+');
+      writeSync(fd, Buffer.from('damage'), 0, 6, 1_000_000);
+      closeSync(fd);
+      const ran = await stack.runContainer(reference, 'd1', 'true').catch(String);
+      assert.match(ran, /sha256/);
+      assert.deepEqual(
+        [...(await stack.snapshots()).keys()].filter((key) => key.startsWith('extract') || key === 'd1'),
+        [],
+      );
+      await forget(stack, reference);
     });
 
     check('a containerd that dies while it downloads leaves nothing half-made', async () => {

@@ -102,3 +102,9 @@ function flip(blob: Buffer, at: number): Buffer {
 export async function largeImage(folder: string): Promise<Image> {
   return makeImage(join(folder, 'large'), [{ tar: await debianRoot(), compression: 'none' }]);
 }
+
+/** An image whose only layer has three megabytes of random data, as they are, to be damaged once it was imported. */
+export async function damagedImage(folder: string): Promise<Image> {
+  const tar = await makeTar(join(folder, 'layers'), (at) => writeFileSync(at('data'), randomBytes(3_000_000)));
+  return makeImage(join(folder, 'damaged'), [{ tar, compression: 'none' }]);
+}

@@ -72,7 +72,7 @@ export function planRemoval(files: Files): FileChange[] {
     { path: DOCKER_FILE, text: dockerWithout(files) },
     ...[UNIT_FILE, dropInFile('containerd'), dropInFile('docker')].map((path) => ({ path, text: files.readBackup(path) })),
   ];
-  return changes.filter(({ path }) => files.read(path) !== null);
+  return changes.filter(({ path, text }) => files.read(path) !== text || files.readBackup(path) !== null);
 }
 
 /** A file that nobody has touched since becomes what it was to the byte, or goes if it was made for our import alone. */
