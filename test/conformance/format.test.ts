@@ -110,7 +110,7 @@ test('a volume is what docs/FORMAT.md says', async () => {
     assert.equal(byName.value.readUInt32LE(0), 2);
     assert.ok(catalog.some((each) => each.type === 3 && each.k0 === 1 && each.lo === 2));
     const property = catalog.find((each) => each.type === 4 && each.k0 === 2)!.value;
-    assert.deepEqual([property.readUInt32LE(0), property.toString('utf8', 4)], [3, 'keyvalue']);
+    assert.deepEqual([property.readUInt32LE(0), property.readUInt32LE(4), property.toString('utf8', 8)], [3, 5, 'keyvalue']);
     const [first, second] = [1, 2].map((index) => words(catalog.find((each) => each.type === 1 && each.k0 === index)!.value));
     assert.deepEqual([first![0], first![1], first![12], second![0], second![1], second![13]], [2, 0, 1, 1, 1, 1]);
     assert.deepEqual(second!.slice(2, 5), first!.slice(2, 5), 'a clone shares the root');
