@@ -134,10 +134,11 @@ function unzstdFor(length: number): Filter {
  * Compresses to gzip. `igzip` makes layers a tenth larger than zlib's usual level would, ten times as fast; without it a
  * level in between is taken.
  */
-export function gzip(bytes: Bytes): AsyncIterable<Uint8Array> {
-  const igzip = find('igzip');
-  if (igzip !== null) return through(inProcess(igzip, '-c', '-3'), bytes);
-  return through(within(zlib.createGzip({ chunkSize: CHUNK_BYTES, level: 4 })), bytes);
+export async function* gzip(bytes: Bytes): AsyncGenerator<Uint8Array> {
+  const [head, stream] = await peek(bytes, PROCESS_BYTES_MIN);
+  const igzip = head.length < PROCESS_BYTES_MIN ? null : find('igzip');
+  if (igzip !== null) yield* through(inProcess(igzip, '-c', '-3'), stream);
+  else yield* through(within(zlib.createGzip({ chunkSize: CHUNK_BYTES, level: 4 })), stream);
 }
 
 /** Compresses to zstd; null if the machine cannot. */

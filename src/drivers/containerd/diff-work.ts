@@ -20,6 +20,7 @@ const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 /** How long a new blob is protected, if the client has no lease: it takes no longer until an image refers to it. */
 const LEASE_SECONDS = 3600;
 const READ_BYTES = 1 << 20;
+const WRITE_BYTES = 1 << 20;
 /** The device gets so much to do at a time, while the processor goes on. */
 const WRITE_OUT_BYTES = 16 << 20;
 
@@ -259,7 +260,7 @@ interface NewBlob {
 async function send(store: ContentClient, writer: BlobWriter, { tar, blob, labels }: NewBlob, cancellation: Cancellation): Promise<Result> {
   const whole = new Measure();
   try {
-    for await (const chunk of whole.watch(blob)) {
+    for await (const chunk of inLargePieces(whole.watch(blob))) {
       cancellation.check();
       await writer.append(chunk);
     }
@@ -273,6 +274,21 @@ async function send(store: ContentClient, writer: BlobWriter, { tar, blob, label
     await writer.abort();
     throw error;
   }
+}
+
+/** The same bytes in pieces of WRITE_BYTES or a little more: each is answered before the next is sent. */
+async function* inLargePieces(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
+  let chunks: Uint8Array[] = [];
+  let length = 0;
+  for await (const chunk of bytes) {
+    chunks.push(chunk);
+    length += chunk.length;
+    if (length < WRITE_BYTES) continue;
+    yield Buffer.concat(chunks);
+    chunks = [];
+    length = 0;
+  }
+  if (length > 0) yield Buffer.concat(chunks);
 }
 
 /** Throws CallFailure Unimplemented if this kind of layer cannot be made. */
