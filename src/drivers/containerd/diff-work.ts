@@ -240,9 +240,9 @@ function damaged(digest: string, cause: string): CallFailure {
 async function compare(task: CompareTask, cancellation: Cancellation): Promise<Result> {
   const store = connect(task, cancellation);
   try {
-    if (task.store.lease === '') await store.takeLease(`lcfs-diff-${randomUUID()}`, LEASE_SECONDS);
     const tar = new Measure();
     const blob = compressed(tar.watch(exportLayer(task.layer, task.base)), task.mediaType);
+    if (task.store.lease === '') await store.takeLease(`lcfs-diff-${randomUUID()}`, LEASE_SECONDS);
     const writer = await store.write(task.ref === '' ? `lcfs-diff-${randomUUID()}` : task.ref);
     return await send(store, writer, { tar, blob, labels: task.labels }, cancellation);
   } finally {
