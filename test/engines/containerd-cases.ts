@@ -174,8 +174,7 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
     check('LCFS restarts beside a containerd that runs, and loses nothing', async () => {
       const before = [...(await stack.snapshots())];
       await stack.lcfs.stop();
-      await stack.lcfs.start();
-      await until(async () => (await stack.containerd.try('snapshots', '--snapshotter', 'lcfs', 'ls')).status === 0);
+      await stack.startLcfs();
       assert.deepEqual([...(await stack.snapshots())], before);
       assert.ok((await stack.activeFiles('long', 'lcfs')).has('file'));
       await stack.ctr('containers', 'rm', 'long');
@@ -186,8 +185,7 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       await stack.pull(odd, 'overlayfs');
       await stack.pull(odd);
       await stack.killLcfs();
-      await stack.lcfs.start();
-      await until(async () => (await stack.containerd.try('snapshots', '--snapshotter', 'lcfs', 'ls')).status === 0);
+      await stack.startLcfs();
       await stack.assertSameFiles(stack.images.odd, 'overlayfs');
       await stack.ctr('images', 'rm', '--sync', odd);
     });

@@ -14,14 +14,14 @@ import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { chainIds, type Image } from '../../scripts/lib/oci.js';
 import { needCommands } from '../../scripts/lib/packages.js';
-import { run } from '../../scripts/lib/run.js';
+import { run, type RunResult } from '../../scripts/lib/run.js';
 import { HOST, type Place, shareFolder, Suite, type SuiteName } from '../../scripts/lib/suites.js';
 import { makeTestImages, type TestImages } from './containerd-images.js';
 import { CountingRegistry } from './counting-registry.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
 
-/** Space comes back in the background, after the checkpoint that no longer needs it. */
+/** For what comes by itself: space, in the background, after the checkpoint that no longer needs it. */
 const PATIENCE_MS = 60_000;
 /** The root directory itself: when it was changed depends on when the layer was unpacked. */
 const ROOT = /^$/;
@@ -78,6 +78,15 @@ export class Stack {
     await this.lcfs.stop();
     const check = await this.lcfs.check();
     assert.equal(check.status, 0, check.stdout + check.stderr);
+  }
+
+  /** Starts LCFS again and waits until containerd has found it, which it looks for every few seconds. */
+  async startLcfs(): Promise<void> {
+    await this.lcfs.start();
+    const list = (): Promise<RunResult> => this.containerd.try('snapshots', '--snapshotter', 'lcfs', 'ls');
+    for (const deadline = Date.now() + PATIENCE_MS; (await list()).status !== 0; await delay(100)) {
+      assert.ok(Date.now() < deadline, 'containerd does not find LCFS again');
+    }
   }
 
   /** Ends LCFS as a crash would, and takes its dead mount away. */

@@ -304,7 +304,7 @@ check('Docker is stopped and started again, and killed while a container runs', 
 check('LCFS is stopped and started again while Docker runs, without containers', async () => {
   const files = await imageFiles(docker, 'changes', { times: true });
   await stack.lcfs.stop();
-  await stack.lcfs.start();
+  await stack.startLcfs();
   assertSame(files, await imageFiles(docker, 'changes', { times: true }), ['before', 'after the restart']);
   await build(docker, 'after-restart', 'FROM busybox\nRUN echo built > /built\n');
   assert.equal(await runIn(docker, 'after-restart', 'cat', '/built'), 'built');
