@@ -27,6 +27,8 @@ export interface DockerOptions {
   driver: string;
   /** Where images and containers are kept; `directory`/data unless told. */
   dataRoot?: string;
+  /** Where containerd keeps what outlives it; `directory`/containerd unless told. */
+  containerdRoot?: string;
   /** More options for dockerd. */
   args?: readonly string[];
 }
@@ -65,7 +67,7 @@ export class PrivateDocker {
   async #startContainerd(): Promise<void> {
     const address = this.#path('containerd.sock');
     const config = this.#path('containerd.toml');
-    writeFileSync(config, containerdConfig(this.#options.directory, address));
+    writeFileSync(config, containerdConfig(this.#options, address));
     this.#containerd = startServer(this.#programs!.containerd, ['--config', config], this.#path('containerd.log'), this.#environment());
     await waitReady(this.#containerd, 'containerd', () => socketAnswers(address));
   }
@@ -157,9 +159,9 @@ export class PrivateDocker {
   }
 }
 
-function containerdConfig(directory: string, address: string): string {
+function containerdConfig({ directory, containerdRoot }: DockerOptions, address: string): string {
   return `version = 2
-root = "${directory}/containerd"
+root = "${containerdRoot ?? join(directory, 'containerd')}"
 state = "${directory}/containerd-state"
 disabled_plugins = ["io.containerd.grpc.v1.cri"]
 [grpc]

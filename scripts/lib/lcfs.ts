@@ -14,8 +14,12 @@ export interface LcfsOptions {
   directory: string;
   /** Name under which Docker finds the graph driver, as in `dockerd -s NAME`. */
   driver: string;
-  /** Size of the volume, as in `--size 20G`. */
-  size: string;
+  /** Block device or file with the volume; `directory`/volume.img unless told. */
+  volume?: string;
+  /** Where it is mounted; `directory`/mnt unless told. */
+  mountpoint?: string;
+  /** Size of the volume file, as in `--size 20G`; not for a block device. */
+  size?: string;
   /** More options for `lcfs daemon`. */
   args?: readonly string[];
 }
@@ -30,8 +34,8 @@ export class LcfsDaemon {
 
   constructor(options: LcfsOptions) {
     this.#options = options;
-    this.volume = join(options.directory, 'volume.img');
-    this.mountpoint = join(options.directory, 'mnt');
+    this.volume = options.volume ?? join(options.directory, 'volume.img');
+    this.mountpoint = options.mountpoint ?? join(options.directory, 'mnt');
     this.control = join(options.directory, 'control.sock');
     this.socket = join(PLUGIN_DIRECTORY, `${options.driver}.sock`);
   }
@@ -53,8 +57,7 @@ export class LcfsDaemon {
       this.volume,
       this.mountpoint,
       '--format',
-      '--size',
-      this.#options.size,
+      ...(this.#options.size === undefined ? [] : ['--size', this.#options.size]),
       '--docker',
       this.socket,
       '--control',

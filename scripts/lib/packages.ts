@@ -20,6 +20,8 @@ const PACKAGES: Readonly<Record<string, string>> = {
   busybox: 'busybox-static',
   'docker-registry': 'docker-registry',
   'mkfs.ext4': 'e2fsprogs',
+  'mkfs.btrfs': 'btrfs-progs',
+  btrfs: 'btrfs-progs',
   tar: 'tar',
   setfattr: 'attr',
   getcap: 'libcap2-bin',

@@ -10,9 +10,11 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { findCommand } from '../scripts/lib/packages.js';
-import { BenchDaemon } from './bench-daemon.js';
-import { median, ratio, type Figure, type Part } from './report.js';
+import { findCommand } from '../../scripts/lib/packages.js';
+import { BenchDaemon } from '../harness/bench-daemon.js';
+import { addFigures, type Figure, ratio } from '../harness/figures.js';
+import { median } from '../harness/statistics.js';
+import type { Part } from '../harness/types.js';
 
 const ROUNDS = 7;
 const OPERATIONS = 4000;
@@ -23,13 +25,22 @@ const OTHER_CPU = '1';
 /** Microseconds for one operation of `kind` in `folder`. */
 type Load = (kind: 'lookup' | 'write', folder: string, round: number) => number;
 
-export async function benchRequests(): Promise<Part> {
+export const requests: Part = {
+  name: 'requests',
+  description: 'one FUSE request, as its caller sees it',
+  disks: ['fast'],
+  run: async (bench) => addFigures(bench, await measureRequests()),
+};
+
+async function measureRequests(): Promise<Figure[]> {
   const folder = mkdtempSync(join(tmpdir(), 'lcfs-bench-'));
   try {
     const { load, language } = makeLoad(folder);
     const figures = [...baseline(load)];
     for (const transport of TRANSPORTS) figures.push(...(await benchTransport(transport, load)));
-    return { title: `One FUSE request, as its caller sees it (load in ${language}, median of ${ROUNDS} × ${OPERATIONS})`, figures };
+    const how = `load in ${language}, median of ${ROUNDS} × ${OPERATIONS}`;
+    for (const figure of figures) figure.note = figure.note === undefined ? how : `${figure.note}; ${how}`;
+    return figures;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

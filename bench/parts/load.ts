@@ -1,6 +1,6 @@
 /** The load of requests.ts in JavaScript, for machines without a compiler: load.js KIND FOLDER ROUND COUNT -> µs each. */
 import { constants, openSync, statSync, writeSync } from 'node:fs';
-import { ioBuffer } from '../src/linux/libc.js';
+import { ioBuffer } from '../../src/linux/libc.js';
 
 const BLOCK_BYTES = 4096;
 const FILE_BLOCKS = 1024;

@@ -3,10 +3,10 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { run } from '../scripts/lib/run.js';
-import type { Status } from '../src/daemon/protocol.js';
+import { run } from '../../scripts/lib/run.js';
+import type { Status } from '../../src/daemon/protocol.js';
 
-const COMMAND = fileURLToPath(new URL('../src/cli/main.js', import.meta.url));
+const COMMAND = fileURLToPath(new URL('../../src/cli/main.js', import.meta.url));
 
 export class BenchDaemon {
   readonly #folder: string;

@@ -12,21 +12,23 @@
  */
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { NAMESPACE, PrivateContainerd } from '../scripts/lib/containerd.js';
-import { makeFolder } from '../scripts/lib/folders.js';
-import { goProgram } from '../scripts/lib/go-program.js';
-import { debianRoot } from '../scripts/lib/images.js';
-import { LcfsDaemon } from '../scripts/lib/lcfs.js';
-import { unmountBelow } from '../scripts/lib/mounts.js';
-import { type Compression, type Image, makeImage, packImage, pushImage } from '../scripts/lib/oci.js';
-import { needCommands } from '../scripts/lib/packages.js';
-import { run } from '../scripts/lib/run.js';
-import { shareFolder, Suite } from '../scripts/lib/suites.js';
-import { GrpcClient } from '../src/drivers/containerd/client.js';
-import { METHODS as DIFFS } from '../src/drivers/containerd/diff-service.js';
-import { METHODS as SNAPSHOTS } from '../src/drivers/containerd/snapshots-service.js';
-import { Registry } from '../test/engines/registry.js';
-import { type Figure, median, type Part, quantile } from './report.js';
+import { NAMESPACE, PrivateContainerd } from '../../scripts/lib/containerd.js';
+import { makeFolder } from '../../scripts/lib/folders.js';
+import { goProgram } from '../../scripts/lib/go-program.js';
+import { debianRoot } from '../../scripts/lib/images.js';
+import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { unmountBelow } from '../../scripts/lib/mounts.js';
+import { type Compression, type Image, makeImage, packImage, pushImage } from '../../scripts/lib/oci.js';
+import { needCommands } from '../../scripts/lib/packages.js';
+import { run } from '../../scripts/lib/run.js';
+import { shareFolder, Suite } from '../../scripts/lib/suites.js';
+import { GrpcClient } from '../../src/drivers/containerd/client.js';
+import { METHODS as DIFFS } from '../../src/drivers/containerd/diff-service.js';
+import { METHODS as SNAPSHOTS } from '../../src/drivers/containerd/snapshots-service.js';
+import { Registry } from '../../test/engines/registry.js';
+import { addFigures, type Figure } from '../harness/figures.js';
+import { median, quantile } from '../harness/statistics.js';
+import type { Part } from '../harness/types.js';
 
 const ROUNDS = 3;
 const SNAPSHOTTERS = ['lcfs', 'overlayfs'] as const;
@@ -34,11 +36,18 @@ type Snapshotter = (typeof SNAPSHOTTERS)[number];
 const FILES = 10_000;
 const FILES_PER_FOLDER = 100;
 
-export async function benchContainerd(): Promise<Part> {
+export const containerd: Part = {
+  name: 'containerd',
+  description: "LCFS as containerd's snapshotter and differ, against containerd's own",
+  disks: ['fast'],
+  run: async (bench) => addFigures(bench, await measureAll()),
+};
+
+async function measureAll(): Promise<Figure[]> {
   const bench = new Bench();
   try {
     await bench.start();
-    return { title: "containerd on LCFS, against containerd's own snapshotters (medians)", figures: await bench.measure() };
+    return await bench.measure();
   } finally {
     await bench.end();
   }

@@ -7,15 +7,17 @@
 import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { checkpoint } from '../src/engine/checkpoint.js';
-import { write } from '../src/engine/file.js';
-import { createLayer, layerInfo, removeLayer } from '../src/engine/layers.js';
-import { create, lastUnlinkedIno, lookup, reapOrphan, unlink } from '../src/engine/namespace.js';
-import { reclaimAll } from '../src/engine/maintenance.js';
-import { closeVolume, formatVolume, openVolume } from '../src/engine/volume.js';
-import { ROOT_INO, type Ino, type LayerIndex } from '../src/layout/constants.js';
-import { ioBuffer } from '../src/linux/libc.js';
-import { median, quantile, ratio, type Figure, type Part } from './report.js';
+import { checkpoint } from '../../src/engine/checkpoint.js';
+import { write } from '../../src/engine/file.js';
+import { createLayer, layerInfo, removeLayer } from '../../src/engine/layers.js';
+import { create, lastUnlinkedIno, lookup, reapOrphan, unlink } from '../../src/engine/namespace.js';
+import { reclaimAll } from '../../src/engine/maintenance.js';
+import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
+import { ROOT_INO, type Ino, type LayerIndex } from '../../src/layout/constants.js';
+import { ioBuffer } from '../../src/linux/libc.js';
+import { addFigures, type Figure, ratio } from '../harness/figures.js';
+import { median, quantile } from '../harness/statistics.js';
+import type { Part } from '../harness/types.js';
 
 const DEPTHS = [1, 100, 10_000];
 const CLONES = 1000;
@@ -37,7 +39,14 @@ interface Subject {
   times: number[];
 }
 
-export function benchClones(): Part {
+export const clones: Part = {
+  name: 'clones',
+  description: 'what a clone costs in the engine, against depth and size',
+  disks: ['fast'],
+  run: async (bench) => addFigures(bench, measureAll()),
+};
+
+function measureAll(): Figure[] {
   const folder = mkdtempSync(join(tmpdir(), 'lcfs-bench-'));
   const large = hasRoom(folder, LARGE_BYTES) ? LARGE_BYTES : LARGE_BYTES_WITH_LITTLE_ROOM;
   try {
@@ -45,7 +54,7 @@ export function benchClones(): Part {
     openVolume(join(folder, 'volume'));
     const figures = [...measureClones(large), ...measureLookups()];
     closeVolume();
-    return { title: `A clone, in the engine (${CLONES} of each)`, figures };
+    return figures;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
