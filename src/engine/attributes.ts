@@ -4,6 +4,7 @@
  */
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import {
+  inodeContentLayer,
   inodeFlags,
   inodeMode,
   setInodeAtimeHi,
@@ -23,8 +24,8 @@ import { ESTALE } from '../linux/errno.js';
 import { S_IALLUGO } from '../linux/mode.js';
 import { ACL_CHANGES, followMode, hasAcl } from './acl.js';
 import { readClock } from './clock.js';
-import { changeInode, findInode, keepFound, stampAccess, stampChange, stampModification } from './inode.js';
-import { abandon, beginWrite, end } from './operation.js';
+import { changeInode, findInode, findRegular, keepFound, ownContents, stampAccess, stampChange, stampModification } from './inode.js';
+import { abandon, beginWrite, end, opLayer } from './operation.js';
 import { dropCapability, withoutSetIds } from './privileges.js';
 import { truncate } from './truncate.js';
 
@@ -82,6 +83,33 @@ export function setAttributes(layer: LayerIndex, ino: Ino, valid: number, change
   }
   const result = changeAttributes(layer, ino, valid, change, CHANGES);
   return result === NEEDS_ROOM ? changeAttributes(layer, ino, valid, change, CHANGES + ACL_CHANGES) : result;
+}
+
+/**
+ * Makes the contents of a regular file the layer's own, without a change to them or to what stat(2) shows: from now on the
+ * layer may change them (N5). Fills `foundAt`. Returns 0; -EISDIR, -EINVAL (no regular file), -ENOSPC, -EROFS, -ESTALE or -EIO.
+ */
+export function makePrivate(layer: LayerIndex, ino: Ino): number {
+  const refused = beginWrite(layer, 0, 1);
+  if (refused < 0) return refused;
+  try {
+    return end(takeContents(ino));
+  } catch (error) {
+    return abandon(error);
+  }
+}
+
+function takeContents(ino: Ino): number {
+  const old = findRegular(ino);
+  if (old < 0) return old;
+  if (inodeContentLayer(old) === opLayer()) {
+    keepFound(ino, old);
+    return 0;
+  }
+  const at = changeInode(ino);
+  ownContents(at);
+  keepFound(ino, at);
+  return 0;
 }
 
 function changeAttributes(layer: LayerIndex, ino: Ino, valid: number, change: AttributeChange, changes: number): number {

@@ -4,9 +4,9 @@ import { rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { describe, test } from 'node:test';
 import { ROOT, find as findName, make, openTestVolume, put, testVolumePath } from '../../test/support/files.js';
-import { EXTENT, type LayerIndex } from '../layout/constants.js';
+import { EXTENT, INODE, type LayerIndex } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
-import { layerRootBlockAt, setExtentBlock, setExtentOwner } from '../layout/records.js';
+import { layerRootBlockAt, setExtentBlock, setExtentOwner, setInodeContentLayer } from '../layout/records.js';
 import { FREE_BLOCKS, TOTAL_BLOCKS } from './arena.js';
 import { checkVolume } from './check.js';
 import { createLayer } from './layers.js';
@@ -38,6 +38,13 @@ function changeExtent(layer: LayerIndex, change: (extent: number) => void): void
   end(0);
 }
 
+function changeContentLayer(layer: LayerIndex, to: LayerIndex): void {
+  const ino = findName(layer, ROOT, 'file0');
+  assert.equal(beginWrite(layer, 0, 1), 0);
+  setInodeContentLayer(valueOf(findForUpdate(ino, INODE, 0, 0)), to);
+  end(0);
+}
+
 describe('check', () => {
   test('finds an extent that its owner does not have', () => {
     finds(/extent at file block 0 is none that layer 1 has/, (_, clone) =>
@@ -59,6 +66,14 @@ describe('check', () => {
       W[recordAt(root, 1)]!++;
       unpinPage(root);
       end(0);
+    });
+  });
+
+  test('finds contents that a file cannot have from where it says', () => {
+    finds(/has contents of layer 3, which is neither its own nor an ancestor/, (_, clone, other) => changeContentLayer(clone, other));
+    finds(/layer 2 owns data of it, but 1 is said to have changed it last/, (layer, clone) => {
+      put(clone, findName(clone, ROOT, 'file0'), 0, Buffer.alloc(5000, 2));
+      changeContentLayer(clone, layer);
     });
   });
 

@@ -57,6 +57,7 @@ import {
   extentOwner,
   inodeBlocks,
   inodeEntries,
+  inodeContentLayer,
   inodeLinks,
   inodeMode,
   inodeSizeHi,
@@ -121,6 +122,7 @@ const ERRORS_MAX = 1000;
 const DIRECTORY_KIND = 4;
 const S_IFMT = 0o170000;
 const S_IFDIR = 0o040000;
+const S_IFREG = 0o100000;
 
 let result: CheckResult;
 let seen: Uint32Array;
@@ -476,6 +478,8 @@ interface InodeSeen {
   entries: number;
   directories: number;
   nextFileBlock: number;
+  /** Highest owner of its extents. */
+  newestOwner: LayerIndex;
 }
 
 function checkFiles(what: string, layer: number, lineage: Set<LayerIndex>): void {
@@ -488,14 +492,14 @@ function checkFiles(what: string, layer: number, lineage: Set<LayerIndex>): void
   useTree(root, layerRootOwner(layer), 0);
   eachRecord(what, root, (record) => {
     if (W[record] !== inode.ino) {
-      finishInode(what, inode);
+      finishInode(what, inode, lineage);
       inode = newInode(W[record]!);
       if (inode.ino !== 0) inodes++;
       if (inode.ino >= nextIno) report(`${what}: inode ${inode.ino} has a number that was not given out yet`);
     }
     visitRecord(what, record, inode, lineage);
   });
-  finishInode(what, inode);
+  finishInode(what, inode, lineage);
   result.inodes += inodes;
   if (inodes !== expectedInodes) report(`${what} has ${inodes} inodes but counts ${expectedInodes}`);
   if (find(ROOT_INO, INODE, 0, 0) === 0) report(`${what} has no root directory`);
@@ -503,7 +507,7 @@ function checkFiles(what: string, layer: number, lineage: Set<LayerIndex>): void
 }
 
 function newInode(ino: Ino): InodeSeen {
-  return { ino, record: null, links: 0, blocks: 0, entries: 0, directories: 0, nextFileBlock: 0 };
+  return { ino, record: null, links: 0, blocks: 0, entries: 0, directories: 0, nextFileBlock: 0, newestOwner: 0 };
 }
 
 function visitRecord(what: string, record: number, inode: InodeSeen, lineage: Set<LayerIndex>): void {
@@ -582,10 +586,11 @@ function visitExtent(where: string, record: number, inode: InodeSeen, lineage: S
   if (!lineage.has(extentOwner(extent)) || !isMarked(extentBlock(extent), length))
     report(`${where}: extent at file block ${fileBlock} is none that layer ${extentOwner(extent)} has`);
   inode.nextFileBlock = fileBlock + length;
+  inode.newestOwner = Math.max(inode.newestOwner, extentOwner(extent));
   inode.blocks += length;
 }
 
-function finishInode(what: string, inode: InodeSeen): void {
+function finishInode(what: string, inode: InodeSeen, lineage: Set<LayerIndex>): void {
   if (inode.ino === 0 || inode.record === null) return;
   const where = `${what}, inode ${inode.ino}`;
   const at = RUN_AT + 2 * BLOCK_WORDS;
@@ -600,4 +605,16 @@ function finishInode(what: string, inode: InodeSeen): void {
   const size = inodeSizeLo(at) + inodeSizeHi(at) * 2 ** 32;
   if (isDirectory && size !== inode.entries * 32) report(`${where}: directory of ${inode.entries} entries has size ${size}`);
   if (links === 0 && find(0, ORPHAN, 0, inode.ino) === 0) report(`${where}: has no name and is not listed as an orphan`);
+  checkContentLayer(where, at, inode, lineage);
+}
+
+/** N5, as far as it can be seen: whose contents they are must be a layer that the file can have them from. */
+function checkContentLayer(where: string, at: number, inode: InodeSeen, lineage: Set<LayerIndex>): void {
+  const contentLayer = inodeContentLayer(at);
+  if ((inodeMode(at) & S_IFMT) !== S_IFREG) {
+    if (contentLayer !== 0) report(`${where}: is no regular file but has contents of layer ${contentLayer}`);
+  } else if (!lineage.has(contentLayer))
+    report(`${where}: has contents of layer ${contentLayer}, which is neither its own nor an ancestor`);
+  else if (inode.newestOwner > contentLayer)
+    report(`${where}: layer ${inode.newestOwner} owns data of it, but ${contentLayer} is said to have changed it last`);
 }

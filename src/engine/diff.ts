@@ -12,7 +12,16 @@
  */
 import { DIRENT, EXTENT, INODE, LAYER_REMOVING, LINK, ROOT_INO, SYMLINK, XATTR, type Ino, type LayerIndex } from '../layout/constants.js';
 import { B, W } from '../layout/memory.js';
-import { direntIno, direntKind, layerNextIno, layerRootBlockAt, layerState, linkParent } from '../layout/records.js';
+import {
+  INODE_WORDS,
+  direntIno,
+  direntKind,
+  inodeContentLayerAt,
+  layerNextIno,
+  layerRootBlockAt,
+  layerState,
+  linkParent,
+} from '../layout/records.js';
 import { ESTALE } from '../linux/errno.js';
 import { BlockError, LcfsError } from './errors.js';
 import { findLayer } from './layers.js';
@@ -177,15 +186,25 @@ function stepBoth(a: Walker, b: Walker, differs: (record: number) => void): void
   if (order > 0) return stepAlone(b, differs);
   if (a.isPointer && (!b.isPointer || a.level >= b.level)) return a.enter();
   if (b.isPointer) return b.enter();
-  if (!sameValue(a.record, b.record)) differs(a.record);
+  if (!sameRecord(a.record, b.record)) differs(a.record);
   a.skip();
   b.skip();
 }
 
-function sameValue(a: number, b: number): boolean {
+function sameRecord(a: number, b: number): boolean {
   if (W[a + 1] !== W[b + 1]) return false;
-  const words = (recordBytes(a) + 3) >>> 2;
-  for (let i = 0; i < words; i++) if (W[valueOf(a) + i] !== W[valueOf(b) + i]) return false;
+  if (recordType(a) === INODE) return sameInode(valueOf(a), valueOf(b));
+  return sameWords(valueOf(a), valueOf(b), (recordBytes(a) + 3) >>> 2);
+}
+
+/** A file that was only made ready for changes is not changed: whoever changes its data changes its times as well. */
+function sameInode(a: number, b: number): boolean {
+  const contentLayer = inodeContentLayerAt(a) - a;
+  return sameWords(a, b, contentLayer) && sameWords(a + contentLayer + 1, b + contentLayer + 1, INODE_WORDS - contentLayer - 1);
+}
+
+function sameWords(a: number, b: number, words: number): boolean {
+  for (let i = 0; i < words; i++) if (W[a + i] !== W[b + i]) return false;
   return true;
 }
 

@@ -36,7 +36,7 @@ import { EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, ESTALE } from '../linux/errno.js
 import { isDirectory } from '../linux/mode.js';
 import { fail } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
-import { changeInode, findInode, setInodeSize, stampContents } from './inode.js';
+import { changeInode, findInode, setInodeSize, stampEntries } from './inode.js';
 import { find, findForUpdate, insert, next, recordBytes, recordType, remove, seek, valueOf } from './tree.js';
 
 /** For `chooseSlot`: an inode that does not exist yet. */
@@ -169,7 +169,7 @@ export function changeDirectory(dir: Ino, entries: number, subdirectories: numbe
   setInodeEntries(at, count);
   setInodeSize(at, count * ENTRY_BYTES);
   setInodeLinks(at, inodeLinks(at) + subdirectories);
-  stampContents(at);
+  stampEntries(at);
 }
 
 /** A directory that holds `ino`: for a directory its parent. `ino` itself if it has no name (the root, an orphan). */

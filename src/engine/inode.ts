@@ -12,17 +12,24 @@
  *  N3  An inode has a LINK record for every directory entry that names it, and `links` counts them; for directories
  *      `links` is 2 and one for each subdirectory. It is 0 exactly if the inode has an ORPHAN record.
  *  N4  The size of a directory is 32 for each entry.
+ *  N5  `contentLayer` of a regular file is the layer that last changed its data or size, so no extent of the file has a
+ *      newer owner. If it is another layer than the inode's own, it is a sealed ancestor, whose inode of this number has
+ *      the same data and size for as long as the descendant exists.
+ *  N6  A regular file whose number of names changes while it has several, or gets several, counts as changed (N5).
  */
-import { INODE, INO_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
+import { INODE, INO_MAX, LAYER_SEALED, type Ino, type LayerIndex } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import {
   INODE_WORDS,
   inodeBlocks,
+  inodeContentLayer,
+  inodeLinks,
   inodeMode,
   inodeSizeHi,
   inodeSizeLo,
   layerInodes,
   layerNextIno,
+  layerState,
   setInodeAtimeHi,
   setInodeAtimeLo,
   setInodeAtimeNsec,
@@ -30,6 +37,7 @@ import {
   setInodeBtimeHi,
   setInodeBtimeLo,
   setInodeBtimeNsec,
+  setInodeContentLayer,
   setInodeCtimeHi,
   setInodeCtimeLo,
   setInodeCtimeNsec,
@@ -51,7 +59,7 @@ import { isDirectory, isRegular } from '../linux/mode.js';
 import { THREAD_WORDS, scratchAt } from './arena.js';
 import { nowHi, nowLo, nowNsec } from './clock.js';
 import { fail } from './errors.js';
-import { abandon, beginRead, end, opRecord } from './operation.js';
+import { abandon, beginRead, end, opLayer, opRecord } from './operation.js';
 import { find, findForUpdate, insert, remove, valueOf } from './tree.js';
 
 const WORD_RANGE = 0x1_0000_0000;
@@ -60,10 +68,29 @@ const FOUND_OFFSET = THREAD_WORDS - 32;
 /** Copy of the inode that this thread's last call found or made: `inodeMode(foundAt)`, … */
 export let foundAt = 0;
 let found: Ino = 0;
+let foundLayer: LayerIndex = 0;
+let foundSealed = false;
 
 /** Number of the inode that `foundAt` is a copy of. */
 export function foundIno(): Ino {
   return found;
+}
+
+/**
+ * Whether what `foundAt` shows is a regular file with data that never changes: inherited, or of a sealed layer. The layer
+ * `inodeContentLayer(foundAt)` has the same, and is sealed.
+ */
+export function isFoundFixed(): boolean {
+  if (!isRegular(inodeMode(foundAt)) || inodeSize(foundAt) === 0) return false;
+  return foundSealed || inodeContentLayer(foundAt) !== foundLayer;
+}
+
+/**
+ * Whether the kernel may be shown the file as one that all layers share which inherit it. A file with several names is
+ * not: it would change sides when a name is added or taken away. Nor is an empty one, as what it is for may be its locks.
+ */
+export function isFoundShared(): boolean {
+  return isFoundFixed() && inodeLinks(foundAt) === 1;
 }
 
 /** Fills `foundAt`. Returns 0, or -ESTALE if there is no such inode. */
@@ -92,6 +119,8 @@ export function keepFound(ino: Ino, at: number): void {
   foundAt = scratchAt + FOUND_OFFSET;
   for (let word = 0; word < INODE_WORDS; word++) W[foundAt + word] = W[at + word]!;
   found = ino;
+  foundLayer = opLayer();
+  foundSealed = layerState(opRecord()) === LAYER_SEALED;
 }
 
 /** Address of an inode for reading; 0 if there is none. */
@@ -143,6 +172,7 @@ export function addInode(mode: number, uid: number, gid: number, links: number, 
   setInodeGid(at, gid);
   setInodeLinks(at, links);
   setInodeRdev(at, rdev);
+  if (isRegular(mode)) ownContents(at);
   setBirthTimes(at);
   return at;
 }
@@ -178,10 +208,21 @@ export function stampChange(at: number): void {
   setInodeCtimeNsec(at, nowNsec);
 }
 
-/** The contents changed: mtime and ctime. */
-export function stampContents(at: number): void {
+/** The entries of a directory changed: mtime and ctime. */
+export function stampEntries(at: number): void {
   stampModification(at);
   stampChange(at);
+}
+
+/** Data or size of a regular file changed: mtime and ctime, and the contents are this layer's own (N5). */
+export function stampContents(at: number): void {
+  ownContents(at);
+  stampEntries(at);
+}
+
+/** The contents of a regular file are this layer's own from now on (N5). */
+export function ownContents(at: number): void {
+  setInodeContentLayer(at, opLayer());
 }
 
 export function stampModification(at: number): void {
@@ -198,7 +239,7 @@ export function stampAccess(at: number): void {
 
 function setBirthTimes(at: number): void {
   stampAccess(at);
-  stampContents(at);
+  stampEntries(at);
   setInodeBtimeLo(at, nowLo);
   setInodeBtimeHi(at, nowHi);
   setInodeBtimeNsec(at, nowNsec);

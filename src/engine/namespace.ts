@@ -10,7 +10,7 @@
 import { LINK, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeEntries, inodeGid, inodeLinks, inodeMode, setInodeLinks, setInodeSizeLo } from '../layout/records.js';
 import { EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, ESTALE } from '../linux/errno.js';
-import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDirectory, isSymlink, kindOf } from '../linux/mode.js';
+import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDirectory, isRegular, isSymlink, kindOf } from '../linux/mode.js';
 import { ACL_CHANGES, hasDefaultAcl, inheritMode, storeInherited } from './acl.js';
 import { readClock } from './clock.js';
 import {
@@ -35,7 +35,7 @@ import {
   slotLo,
   takeEntrySlot,
 } from './directory.js';
-import { addInode, changeInode, findInode, foresee, keepFound, nextIno, readInodeInOperation, stampChange } from './inode.js';
+import { addInode, changeInode, findInode, foresee, keepFound, nextIno, ownContents, readInodeInOperation, stampChange } from './inode.js';
 import { abandon, beginRead, beginWrite, end } from './operation.js';
 import { addOrphan, foreseeOrphan, removeOrphan } from './orphans.js';
 import { SYMLINK_CHUNKS_MAX, storeTarget } from './symlink.js';
@@ -328,6 +328,7 @@ function addName(ino: Ino, dir: Ino, bytes: Uint8Array, at: number, length: numb
   const changed = changeInode(ino);
   const links = inodeLinks(changed);
   setInodeLinks(changed, links + 1);
+  if (isRegular(mode)) ownContents(changed);
   stampChange(changed);
   keepFound(ino, changed);
   addBackReference(ino, slotHi, slotLo, dir);
@@ -389,6 +390,7 @@ function loseName(ino: Ino): void {
   const at = changeInode(ino);
   const links = isDirectory(inodeMode(at)) ? 0 : inodeLinks(at) - 1;
   setInodeLinks(at, links);
+  if (links > 0 && isRegular(inodeMode(at))) ownContents(at);
   stampChange(at);
   keepFound(ino, at);
   if (links === 0) addOrphan(ino);

@@ -12,7 +12,7 @@ import { ENOSPC } from '../linux/errno.js';
 import { isRegular } from '../linux/mode.js';
 import { fail } from './errors.js';
 import { countFromZero, storedBlocks } from './extents.js';
-import { addInodeBlocks, changeInode, findInode, foresee, inodeSize, removeInode, setInodeSize } from './inode.js';
+import { addInodeBlocks, changeInode, findInode, foresee, inodeSize, ownContents, removeInode, setInodeSize } from './inode.js';
 import { abandon, beginRead, beginWrite, end, settleForLess } from './operation.js';
 import { insert, recordType, remove, seek } from './tree.js';
 import { cutTo, fewerExtents, unmapChanges } from './truncate.js';
@@ -93,6 +93,7 @@ function freeContents(ino: Ino, size: number, most: number): boolean {
   if (reached === 0) return true;
   const at = changeInode(ino);
   setInodeSize(at, reached);
+  ownContents(at);
   addInodeBlocks(at, storedBlocks());
   return false;
 }

@@ -14,7 +14,7 @@ import { inodeBlocks, inodeFlags, inodeMode, layerOwnBlocks, layerQuotaBlocks, s
 import { EDQUOT, EFBIG, EINVAL, ENOSPC, EOPNOTSUPP } from '../linux/errno.js';
 import { readClock } from './clock.js';
 import { countFromZero, storedBlocks, unmap, unmapEnd } from './extents.js';
-import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, setInodeSize, stampContents } from './inode.js';
+import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, ownContents, setInodeSize, stampContents } from './inode.js';
 import { abandon, beginRead, beginWrite, end, opRecord } from './operation.js';
 import { dropCapability, withoutSetIds } from './privileges.js';
 import { ZEROS, abandonStore, storeBytes, storeChanges } from './store.js';
@@ -187,7 +187,9 @@ function clearBytesOf(ino: Ino, from: number, to: number): number {
   countFromZero();
   const stored = storeBytes(ino, from, end - from, ZEROS);
   if (stored < 0) return stored;
-  addInodeBlocks(changeInode(ino), storedBlocks());
+  const at = changeInode(ino);
+  addInodeBlocks(at, storedBlocks());
+  ownContents(at);
   return 0;
 }
 

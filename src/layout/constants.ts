@@ -7,7 +7,7 @@ export type BlockNumber = number;
 /** Inode number within a layer: 2 (ROOT_INO) to 2^31 - 1, as a FUSE nodeid keeps one bit for itself. */
 export type Ino = number;
 
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
 /** "LCFS" and "LCFP" read as little-endian words. */
 export const SUPERBLOCK_MAGIC = 0x5346434c;
 export const PAGE_MAGIC = 0x5046434c;

@@ -316,6 +316,11 @@ export const inodeEntriesAt = (at: number): number => at + 21;
 export const inodeEntries = (at: number): number => W[at + 21]!;
 export const setInodeEntries = (at: number, value: number): void => void (W[at + 21] = value);
 
+/** Regular files: layer index of the layer that last changed data or size. Zero: no regular file, or one of layer 0. */
+export const inodeContentLayerAt = (at: number): number => at + 22;
+export const inodeContentLayer = (at: number): number => W[at + 22]!;
+export const setInodeContentLayer = (at: number, value: number): void => void (W[at + 22] = value);
+
 // Directory entry (type DIRENT, offset = name hash; the name follows, not terminated)
 
 /** Size of the record in words. */

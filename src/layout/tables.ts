@@ -132,6 +132,12 @@ export const TABLES: readonly RecordTable[] = [
       ['btimeNsec', 'u32', 'birth time, nanoseconds'],
       ['flags', 'u32', 'INODE_HAS_XATTR, INODE_HAS_ACL, INODE_HAS_DEFAULT_ACL'],
       ['entries', 'u32', 'directories: number of entries'],
+      [
+        'contentLayer',
+        'u32',
+        'regular files: layer index of the layer that last changed data or size',
+        'no regular file, or one of layer 0',
+      ],
     ),
   },
   {

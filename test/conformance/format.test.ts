@@ -101,7 +101,7 @@ test('a volume is what docs/FORMAT.md says', async () => {
     make(path);
     const reader = new Reader(readFileSync(path));
     const superblock = words(reader.superblock);
-    assert.deepEqual([superblock[2], superblock[4], superblock[7], superblock[19], superblock[20]], [1, 4096, 3, 3, 1]);
+    assert.deepEqual([superblock[2], superblock[4], superblock[7], superblock[19], superblock[20]], [2, 4096, 3, 3, 1]);
 
     const catalog = reader.catalog();
     const name = catalog.find((each) => each.type === 2 && each.k0 === 2)!;
@@ -121,6 +121,7 @@ test('a volume is what docs/FORMAT.md says', async () => {
     const ino = entry.value.readUInt32LE(0);
     const inode = words(records.find((each) => each.type === 1 && each.k0 === ino)!.value);
     assert.deepEqual(inode.slice(0, 7), [0o100640, 1000, 100, 1, 13_096, 0, 3]);
+    assert.equal(inode[22], 1, 'the layer that wrote the contents');
     const link = records.find((each) => each.type === 2 && each.k0 === ino)!;
     assert.deepEqual([link.hi, link.lo, link.value.readUInt32LE(0)], [entry.hi, entry.lo, 2]);
 
