@@ -10,7 +10,7 @@
 import { LINK, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeEntries, inodeGid, inodeLinks, inodeMode, setInodeLinks, setInodeSizeLo } from '../layout/records.js';
 import { EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, ESTALE } from '../linux/errno.js';
-import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDirectory, isRegular, isSymlink, kindOf } from '../linux/mode.js';
+import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDevice, isDirectory, isRegular, isSymlink, kindOf } from '../linux/mode.js';
 import { ACL_CHANGES, hasDefaultAcl, inheritMode, storeInherited } from './acl.js';
 import { readClock } from './clock.js';
 import {
@@ -178,7 +178,7 @@ function createNode(
   // What lies together in the tree is changed together: first the directory, then the inode.
   addEntry(dir, bytes, at, length, ino, kindOf(allowed));
   changeDirectory(dir, 1, isDir ? 1 : 0);
-  keepFound(ino, addInode(allowed, uid, group, isDir ? 2 : 1, rdev));
+  keepFound(ino, addInode(allowed, uid, group, isDir ? 2 : 1, isDevice(allowed) ? rdev : 0));
   addBackReference(ino, slotHi, slotLo, dir);
   if (inherits) keepInherited(ino, isDir);
   return ino;

@@ -20,6 +20,7 @@ export const S_IALLUGO = 0o7777;
 export const isDirectory = (mode: number): boolean => (mode & S_IFMT) === S_IFDIR;
 export const isRegular = (mode: number): boolean => (mode & S_IFMT) === S_IFREG;
 export const isSymlink = (mode: number): boolean => (mode & S_IFMT) === S_IFLNK;
+export const isDevice = (mode: number): boolean => (mode & S_IFMT) === S_IFCHR || (mode & S_IFMT) === S_IFBLK;
 
 /** The type as directory entries hold it (DT_DIR, DT_REG, …). */
 export const kindOf = (mode: number): number => (mode & S_IFMT) >>> 12;
