@@ -2,16 +2,13 @@
 import { BLOCK_BYTES, GLOBAL_LAYER } from '../layout/constants.js';
 import { checkpoint } from '../engine/checkpoint.js';
 import { LcfsError } from '../engine/errors.js';
-import { commitLayer, createLayer, layerInfo, removeLayer, type LayerInfo } from '../engine/layers.js';
+import { GLOBAL_NAME, commitLayer, createLayer, layerInfo, removeLayer, type LayerInfo } from '../engine/layers.js';
 import { setSyncInterval } from '../engine/maintenance.js';
 import { dropCleanPages, limitFrames } from '../engine/pager.js';
 import { clearStats, dropStats, readStats, type LayerStats } from '../engine/stats.js';
 import { growVolume } from '../engine/volume.js';
 import type { Announce } from './announce.js';
 import type { Layer, LayerReport } from './protocol.js';
-
-/** What the global layer is called where a layer's name is asked for. */
-const GLOBAL_NAME = 'global';
 
 export const volumeTasks = (announce: Announce) => ({
   checkpoint: () => ({ generation: checkpoint() }),

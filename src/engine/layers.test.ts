@@ -99,6 +99,8 @@ describe('layers', () => {
       refuses('exists', () => createLayer('a'));
       refuses('not-found', () => createLayer('c', { parent: 'nobody' }));
       for (const name of ['', '.', '..', 'x/y', 'x\0y', 'n'.repeat(256)]) refuses('invalid', () => createLayer(name));
+      refuses('invalid', () => createLayer('global'));
+      refuses('invalid', () => renameLayer('b', 'global'));
       createLayer('n'.repeat(255));
       refuses('busy', () => removeLayer('a'));
       renameLayer('b', 'c');

@@ -135,11 +135,15 @@ export interface CreateOptions {
 
 // Names
 
+/** What the layer that every volume has is called wherever a layer is named. */
+export const GLOBAL_NAME = 'global';
+
 function nameBytes(name: string): Buffer {
   const bytes = Buffer.from(name);
   if (bytes.length === 0 || bytes.length > NAME_BYTES_MAX || name === '.' || name === '..' || /[/\0]/.test(name)) {
     throw new LcfsError('invalid', `"${name.slice(0, 300)}" cannot be the name of a layer: 1 to 255 bytes, no "/", not "." or ".."`);
   }
+  if (name === GLOBAL_NAME) throw new LcfsError('invalid', `"${name}" is the name of the layer that every volume has: choose another name`);
   return bytes;
 }
 
@@ -292,7 +296,7 @@ function describe(index: LayerIndex, slot: number): LayerInfo {
   ]);
   return {
     index,
-    name: index === GLOBAL_LAYER ? 'global' : name,
+    name: index === GLOBAL_LAYER ? GLOBAL_NAME : name,
     state: STATES[layerState(at)] ?? 'removing',
     ...(parent === 0 ? {} : { parent: parentName, parentIndex: parent }),
     depth: layerDepth(at),
