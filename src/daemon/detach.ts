@@ -6,10 +6,11 @@
  * goes to a file, because a background process that holds on to the terminal or a pipe keeps others waiting.
  */
 import { spawn, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, writeSync } from 'node:fs';
+import { closeSync, openSync, writeSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import type { Readable } from 'node:stream';
 import { LcfsError, type ErrorCode } from '../engine/errors.js';
+import { makeFolders } from '../linux/folders.js';
 import type { DaemonOptions } from './options.js';
 import { failureOf, type Failure } from './protocol.js';
 import { mountId } from './sockets.js';
@@ -42,7 +43,7 @@ export async function detach(options: DaemonOptions): Promise<void> {
 }
 
 function startChild(log: string): ChildProcess {
-  mkdirSync(dirname(log), { recursive: true, mode: 0o700 });
+  makeFolders(dirname(log), 0o700);
   const fd = openSync(log, 'a', 0o600);
   const args = process.argv.slice(1).filter((arg) => arg !== '--detach');
   const env = { ...process.env, [READY_FD]: '3' };

@@ -1,13 +1,14 @@
 /** Turns what a daemon was started with into what it works with: absolute paths, a mountpoint that can be mounted on. */
-import { mkdirSync, openSync, readdirSync, realpathSync } from 'node:fs';
+import { openSync, readdirSync, realpathSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { LcfsError } from '../engine/errors.js';
+import { makeFolders } from '../linux/folders.js';
 import { unmount } from '../linux/mount.js';
 import type { Logger, LogShape } from './log.js';
 import type { DaemonOptions } from './options.js';
 import { SOCKET_DIRECTORY, defaultSocket, makeSocketDirectory } from './sockets.js';
 
-const STDERR = 2;
+export const STDERR = 2;
 
 export interface Settings extends DaemonOptions {
   control: string;
@@ -34,7 +35,7 @@ export function settleOptions(options: DaemonOptions): Settings {
 /** Makes a folder, readable for all like any mountpoint. Returns it without symbolic links. */
 function realFolder(path: string): string {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o755 });
+    makeFolders(path, 0o755);
     return realpathSync(path);
   } catch (error) {
     throw new LcfsError('invalid', `folder ${path} cannot be made or reached: ${(error as Error).message}`);

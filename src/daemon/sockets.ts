@@ -6,9 +6,10 @@
  * The folder is root's alone (0700): who reaches a socket may do everything.
  */
 import { createHash } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, readdirSync, realpathSync, symlinkSync, unlinkSync } from 'node:fs';
+import { chmodSync, lstatSync, readdirSync, realpathSync, symlinkSync, unlinkSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join, resolve } from 'node:path';
+import { makeFolders } from '../linux/folders.js';
 
 /** Overridden by tests, so that they never meet a real daemon. */
 export const SOCKET_DIRECTORY = process.env['LCFS_RUN_DIR'] ?? '/run/lcfs';
@@ -41,7 +42,7 @@ export function defaultSocket(mountpoint: string): string {
 }
 
 export function makeSocketDirectory(): void {
-  mkdirSync(SOCKET_DIRECTORY, { recursive: true, mode: 0o700 });
+  makeFolders(SOCKET_DIRECTORY, 0o700);
   chmodSync(SOCKET_DIRECTORY, 0o700);
 }
 

@@ -3,16 +3,17 @@
  * are right, so that there is no moment at which another user could connect; the move also replaces the socket that a
  * crashed daemon left behind.
  */
-import { chmodSync, lstatSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { LcfsError } from '../engine/errors.js';
+import { makeFolders } from '../linux/folders.js';
 
 /** Lets `server` listen on the unix socket `path`. Throws LcfsError `busy` if another process answers there. */
 export async function listenPrivately(server: Server, path: string): Promise<void> {
   if (await answers(path)) throw new LcfsError('busy', `socket ${path} is served by another process: stop it or name another socket`);
   const directory = dirname(path);
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  makeFolders(directory, 0o700);
   const closed = mkdtempSync(join(directory, '.new-')); // mkdtemp makes it 0700
   try {
     const temporary = join(closed, 's');

@@ -2,8 +2,9 @@
  * Files that the set-up changes. What was there is kept beside the file as `NAME.before-lcfs` until it is removed again.
  * Each file is replaced as a whole by a rename, so that nobody ever reads half of one.
  */
-import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { makeFolders } from '../../linux/folders.js';
 
 export const BACKUP_SUFFIX = '.before-lcfs';
 
@@ -34,7 +35,7 @@ export class Files {
   write(path: string, text: string): boolean {
     const before = this.read(path);
     if (before === text) return false;
-    mkdirSync(dirname(this.#at(path)), { recursive: true });
+    makeFolders(dirname(this.#at(path)), 0o755);
     if (before !== null && this.readBackup(path) === null) this.#replace(path + BACKUP_SUFFIX, before, path);
     this.#replace(path, text, path);
     return true;
