@@ -1,11 +1,12 @@
 /** Runs a daemon in this process: what belongs to the process rather than to the volume. */
 import { writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+import { dup2 } from '../linux/libc.js';
 import { keepMallocSmall } from '../linux/malloc.js';
 import { Daemon } from './daemon.js';
 import { reportFailure, reportReady } from './detach.js';
 import type { DaemonOptions } from './options.js';
-import { settleOptions } from './settings.js';
+import { STDERR, settleOptions, type Settings } from './settings.js';
 
 /**
  * Young generations of JavaScript heaps stay at 1 MiB rather than growing to 16: what the daemon makes is garbage at once,
@@ -22,7 +23,9 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   keepMallocSmall();
   spareFromOom();
   try {
-    daemon = await Daemon.start(settleOptions(options));
+    const settings = settleOptions(options);
+    daemon = await Daemon.start(settings);
+    keepLogTogether(settings);
   } catch (error) {
     if (reportFailure(error)) process.exit(1);
     throw error;
@@ -31,6 +34,14 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   reportReady(daemon.mountpoint);
   process.exitCode = await daemon.ended;
   process.exit();
+}
+
+/**
+ * The engine tells what it finds damaged on stderr, as its threads know of no log; Node does so when it dies. From now on
+ * there is nobody at the terminal who waits for an answer, so that goes where the log goes.
+ */
+function keepLogTogether({ log, logShape }: Settings): void {
+  if (log !== null) dup2(logShape.fd, STDERR);
 }
 
 /** When memory runs out, others go first: all containers hang on this process. */

@@ -39,6 +39,8 @@ export const fallocate = libc.func('fallocate', 'int', ['int', 'int', 'long', 'l
 export const ioctl = libc.func('ioctl', 'int', ['int', 'ulong', 'uint64_t']) as (fd: number, request: number, address: number) => number;
 export const fcntl = libc.func('fcntl', 'int', ['int', 'int', 'uint64_t']) as (fd: number, command: number, address: number) => number;
 export const close = libc.func('close', 'int', ['int']) as (fd: number) => number;
+/** Makes the number `to` another name of the open file `fd`; what it was before is closed. */
+export const dup2 = libc.func('dup2', 'int', ['int', 'int']) as (fd: number, to: number) => number;
 export const clockGettime = libc.func('clock_gettime', 'int', ['int', 'uint64_t']) as (clock: number, address: number) => number;
 /** Ends the process at once, whatever its threads are waiting for. */
 export const exitNow = libc.func('_exit', 'void', ['int']) as (status: number) => void;

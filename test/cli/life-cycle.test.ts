@@ -236,6 +236,27 @@ test('check finds damage', async () => {
   assert.equal((JSON.parse(report.stdout) as { errorCount: number }).errorCount, 1);
 });
 
+test('what the engine finds damaged goes to the log of a daemon in the foreground', async () => {
+  await box.start();
+  await box.ok('layer', 'create', 'a');
+  writeFileSync(box.mounted('layers/a/file'), Buffer.alloc(1 << 20, 'lcfs-was-here '));
+  await box.ok('stop', box.mountpoint);
+  const bytes = readFileSync(box.image);
+  bytes[bytes.indexOf('lcfs-was-here')] = 0x4c;
+  writeFileSync(box.image, bytes);
+  const log = box.path('foreground.log');
+  const daemon = box.spawn('daemon', box.image, box.mountpoint, '--log', log);
+  try {
+    for (let tries = 0; tries < 200 && findMount(box.mountpoint) === undefined; tries++) await delay(50);
+    for (let tries = 0; tries < 200 && !readFileSync(log, 'utf8').includes('is mounted on'); tries++) await delay(50);
+    assert.throws(() => readFileSync(box.mounted('layers/a/file')), /EIO/);
+    assert.match(readFileSync(log, 'utf8'), /layer \d+ inode \d+: file block \d+ in block \d+ has a wrong checksum/);
+  } finally {
+    daemon.kill('SIGTERM');
+    await exitCode(daemon);
+  }
+});
+
 test('with several daemons one has to be named', async () => {
   const other = { image: box.path('other.img'), mountpoint: box.path('other'), socket: box.path('other.sock') };
   await box.start();
@@ -280,6 +301,12 @@ test('a start that fails half-way leaves nothing behind and says why', async () 
   );
   await box.fails(1, /ENOTDIR|EEXIST/, 'daemon', box.image, box.mountpoint, '--control', box.path('file/control.sock'), '--detach');
   await box.fails(1, /cannot be made or reached|not a directory/, 'daemon', box.image, box.path('file'));
+  // Where folders are, but cannot be made:
+  await box.fails(1, /served on \/proc\/lcfs\/s: ENOENT/, 'daemon', box.image, box.mountpoint, '--docker', '/proc/lcfs/s');
+  await box.fails(1, /served on \/proc\/lcfs\/s: ENOENT/, 'daemon', box.image, box.mountpoint, '--containerd', '/proc/lcfs/s');
+  await box.fails(1, /folder \/proc\/lcfs cannot be made/, 'daemon', box.image, box.mountpoint, '--control', '/proc/lcfs/s');
+  await box.fails(1, /folder \/proc\/lcfs\/a cannot be made/, 'daemon', box.image, '/proc/lcfs/a/mnt', '--detach');
+  await box.fails(1, /ENOENT.*\/proc\/lcfs/, 'daemon', box.image, box.mountpoint, '--detach', '--log', '/proc/lcfs/log');
   assert.equal(findMount(box.mountpoint), undefined);
   assert.match(await box.ok('check', box.image), /is sound/);
 });
