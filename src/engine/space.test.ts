@@ -2,10 +2,12 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { MIB, Random, withVolume } from '../../test/support/volume.js';
 import { I, W } from '../layout/memory.js';
-import { CHANGED, FREE_BLOCKS, RESERVE_BLOCKS, SPACE_LOCK } from './arena.js';
+import { GROUP_BLOCKS } from '../layout/constants.js';
+import { CHANGED, FREE_BLOCKS, RESERVE_BLOCKS, SPACE_LOCK, WINDOW_COUNT } from './arena.js';
 import { checkpoint } from './checkpoint.js';
 import { currentDevice, useDevice } from './device.js';
 import {
+  WINDOW_PAGES,
   WINDOW_SHARED,
   admit,
   allocateBlocks,
@@ -117,6 +119,19 @@ describe('space', () => {
       }
       assert.ok(breaks[0]! + breaks[1]! < 16, `${breaks.join(' and ')} breaks in 64 writes`);
       closeWindowsOf(1);
+    });
+  });
+
+  test('layers spread over the groups, also when there are more of them than windows', async () => {
+    await withVolume(128 * 1024 * MIB, () => {
+      const groups = new Set<number>();
+      for (let layer = 1; layer <= 4 * WINDOW_COUNT; layer++) {
+        const start = allocateBlocks(layer, WINDOW_PAGES, 0, 1);
+        groups.add(Math.floor(start / GROUP_BLOCKS));
+        freeBlocks(start, 1);
+      }
+      assert.ok(groups.size > 2 * WINDOW_COUNT, `256 layers began in ${groups.size} of 1024 groups`);
+      for (let layer = 1; layer <= 4 * WINDOW_COUNT; layer++) closeWindowsOf(layer);
     });
   });
 

@@ -221,6 +221,7 @@ function windowFor(layer: LayerIndex, ino: Ino): number {
   setWindowLayer(victim, layer + 1);
   setWindowIno(victim, ino);
   setWindowGrants(victim, 0);
+  setWindowStart(victim, 0); // nobody's: where another owner's blocks were is no place for these
   return victim;
 }
 
