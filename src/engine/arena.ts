@@ -80,6 +80,8 @@ export const MAINTENANCE_STOP = 53;
 export const IDLE_TICK = 54;
 /** Layers that somebody holds. */
 export const HELD_LAYERS = 55;
+/** Generation of the checkpoint that the volume was opened at. */
+export const OPENED_GENERATION = 56;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

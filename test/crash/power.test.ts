@@ -99,7 +99,7 @@ function examine(path: string, image: Buffer, position: number, acknowledged: Ac
   writeFileSync(path, image);
   openVolume(path, CACHE);
   try {
-    const opened = volumeInfo().generation - 1;
+    const opened = volumeInfo().openedGeneration;
     const promised = acknowledged.findLast((each) => each.position <= position);
     if (promised !== undefined)
       assert.ok(opened >= promised.generation, `opened at ${opened}, but ${promised.generation} was acknowledged`);
