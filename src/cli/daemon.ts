@@ -17,6 +17,7 @@ interface Flags {
   cache: number;
   cacheMax?: number;
   transport: DaemonOptions['transport'];
+  passthrough: DaemonOptions['passthrough'];
   fsync: DaemonOptions['fsync'];
   log?: string;
   logLevel: string;
@@ -37,6 +38,11 @@ export function daemonCommand(): Command {
     .option('--cache <size>', 'memory for the page cache', parsePositiveSize, 256 * MEBIBYTE)
     .option('--cache-max <size>', 'how far lcfs pcache may raise it (default: four times --cache)', parsePositiveSize)
     .addOption(new Option('--transport <kind>', 'how requests come from the kernel').choices(['auto', 'uring', 'devfuse']).default('auto'))
+    .addOption(
+      new Option('--passthrough <mode>', 'auto: containers share what is cached of the files of their images, where the kernel can do that')
+        .choices(['auto', 'off'])
+        .default('auto'),
+    )
     .addOption(
       new Option('--fsync <mode>', 'relaxed: fsync returns at once; strict: it waits for a checkpoint')
         .choices(['relaxed', 'strict'])
@@ -85,6 +91,7 @@ export function daemonOptions(device: string, mountpoint: string, flags: Flags):
     cacheBytes: flags.cache,
     cacheBytesMax: Math.max(flags.cacheMax ?? 4 * flags.cache, flags.cache),
     transport: flags.transport,
+    passthrough: flags.passthrough,
     fsync: flags.fsync,
     log: flags.log ?? null,
     logLevel: flags.logLevel,

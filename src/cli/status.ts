@@ -34,6 +34,7 @@ export function statusLines(status: Status): [string, string][] {
     ['checkpoint', `generation ${status.generation}, every ${status.syncerSeconds} s when something changed`],
     ['cache', `${formatSize(status.cache.bytes)}, at most ${formatSize(status.cache.bytesMax)}`],
     ['transport', status.transport],
+    ['passthrough', status.passthrough ? 'on: layers share cached files' : 'off'],
     ['fsync', status.fsync],
     ['containerd', status.containerd ?? 'not served'],
     ['docker', status.docker ?? 'not served'],

@@ -98,20 +98,23 @@ export class Daemon {
 
   /** Everything after the volume is open. */
   async #serve(handle: VolumeHandle): Promise<void> {
-    const { mountpoint, device, transport } = this.#settings;
+    const { mountpoint, device, transport, passthrough } = this.#settings;
     I[FSYNC_STRICT] = this.#settings.fsync === 'strict' ? 1 : 0;
     limitFrames(Math.floor(this.#settings.cacheBytes / BLOCK_BYTES));
     const orphans = reapLeftOrphans();
     if (orphans > 0) this.#log.info(`freed ${orphans} files that had been removed while they were open`);
     const fuseLog = this.#log.child({ thread: 'fuse' });
     this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
-    this.#session = await startFuse(handle, { mountpoint, source: device, transport, log: (line) => fuseLog.info(line) });
+    this.#session = await startFuse(handle, { mountpoint, source: device, transport, passthrough, log: (line) => fuseLog.info(line) });
     // What goes wrong on the way is logged, and shown by the exit code.
     void this.#session.ended.then(() => this.#close()).catch(() => {});
     this.#startTasks(handle);
     await this.#startDrivers(handle);
     await this.#startControl();
-    this.#log.info({ transport: this.#session.transport, fsync: this.#settings.fsync }, `volume ${device} is mounted on ${mountpoint}`);
+    this.#log.info(
+      { transport: this.#session.transport, passthrough: this.#session.passthrough, fsync: this.#settings.fsync },
+      `volume ${device} is mounted on ${mountpoint}`,
+    );
   }
 
   async #startDrivers(handle: VolumeHandle): Promise<void> {
@@ -134,7 +137,7 @@ export class Daemon {
 
   async #startControl(): Promise<void> {
     const routes = makeRoutes({
-      status: () => describeStatus(this.#settings, this.#session.transport, this.#started),
+      status: () => describeStatus(this.#settings, this.#session, this.#started),
       stop: (force) => this.stop(force),
       exit: this.#exit,
       tasks: this.#tasks,

@@ -23,6 +23,8 @@ export interface DaemonOptions {
   /** Memory that is reserved, but not used, for a larger cache. */
   cacheBytesMax: number;
   transport: 'auto' | 'uring' | 'devfuse';
+  /** Whether files that layers share pass through to one copy in the page cache. */
+  passthrough: 'auto' | 'off';
   fsync: 'relaxed' | 'strict';
   /** File that the log is appended to; null: stderr. */
   log: string | null;

@@ -57,6 +57,8 @@ export interface Status {
   /** Socket of the Docker graph driver, if it runs. */
   docker: string | null;
   transport: string;
+  /** Whether files that layers share have one copy in the page cache. */
+  passthrough: boolean;
   fsync: 'relaxed' | 'strict';
   /** Number of the last checkpoint. */
   generation: number;

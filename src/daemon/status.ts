@@ -1,13 +1,14 @@
 /** What `lcfs status` shows. */
 import { FRAME_COUNT, SYNC_INTERVAL_MS } from '../engine/arena.js';
 import { volumeInfo } from '../engine/volume.js';
+import type { FuseSession } from '../fuse/session.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { PROTOCOL_VERSION, type Status } from './protocol.js';
 import type { Settings } from './settings.js';
 import { packageVersion } from './version.js';
 
-export function describeStatus(settings: Settings, transport: string, started: Date): Status {
+export function describeStatus(settings: Settings, session: Pick<FuseSession, 'transport' | 'passthrough'>, started: Date): Status {
   const info = volumeInfo();
   const { total, used, free } = info.blocks;
   return {
@@ -21,7 +22,8 @@ export function describeStatus(settings: Settings, transport: string, started: D
     control: settings.control,
     containerd: settings.containerd,
     docker: settings.docker,
-    transport,
+    transport: session.transport,
+    passthrough: session.passthrough,
     fsync: settings.fsync,
     // The volume counts the generation that is being written.
     generation: info.generation - 1,

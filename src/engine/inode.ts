@@ -76,6 +76,11 @@ export function foundIno(): Ino {
   return found;
 }
 
+/** Whether the layer in which `foundAt` was found is sealed. */
+export function isFoundSealed(): boolean {
+  return foundSealed;
+}
+
 /**
  * Whether what `foundAt` shows is a regular file with data that never changes: inherited, or of a sealed layer. The layer
  * `inodeContentLayer(foundAt)` has the same, and is sealed.

@@ -9,22 +9,24 @@ import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, read, seekData, write } from
 import { DEVICE_FAILED, FSYNC_STRICT } from '../engine/arena.js';
 import { foundAt, getInode, inodeSize } from '../engine/inode.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
-import { LAYER_WRITABLE } from '../layout/constants.js';
+import { LAYER_WRITABLE, type Ino, type LayerIndex } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { layerState } from '../layout/records.js';
-import { EINVAL, EIO, ENXIO, EPERM, EROFS } from '../linux/errno.js';
+import { EINVAL, EIO, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
 import { succeeds } from './failure.js';
 import { truncate } from './inodes.js';
-import { isSynthetic, nodeIno } from './node.js';
-import { mayBeMapped, noteOpen } from './open-files.js';
+import { isPrivate, isSynthetic, nodeIno } from './node.js';
+import { DIRECT, PASSING, PLAIN, mayBeMapped, noteOpen, shownLayer } from './open-files.js';
 import * as P from './protocol.js';
-import { writeOpen } from './reply.js';
+import { replySharedOpen, writeOpen } from './reply.js';
 import { argument, argument64, inoOf, layerOf, replyNumber, type Request } from './request.js';
+import { beginPassthrough, contentsChanged, isOpenShared, isShared, joinPassthrough, leaveShared, openedContents } from './sharing.js';
 
 /** COPY_FILE_RANGE answers with 32 bits: a whole number of blocks below that. */
 const COPY_BYTES_MAX = 0xffff_f000;
 
 export function openFile(r: Request): number {
+  if (isShared(r)) return openShared(r);
   const flags = argument(r, P.OPEN_FLAGS);
   if ((flags & (P.O_ACCMODE | P.O_TRUNC)) !== 0) {
     const result = openForWriting(r, flags);
@@ -46,6 +48,39 @@ function requireWritable(layer: number): number {
   return end(layerState(opRecord()) === LAYER_WRITABLE ? 0 : -EROFS);
 }
 
+function openShared(r: Request): number {
+  const layer = layerOf(r);
+  const ino = inoOf(r);
+  const flags = argument(r, P.OPEN_FLAGS);
+  if ((flags & (P.O_ACCMODE | P.O_TRUNC)) !== 0) return openSharedForWriting(r, layer, ino, flags);
+  const backing = beginPassthrough(layer, ino);
+  if (backing > 0) return replySharedOpen(r, PASSING, openedContents, P.FOPEN_PASSTHROUGH, backing);
+  return openUnshared(r, layer, ino);
+}
+
+/** A file that is to be opened for reading under its shared nodeid, but can't be opened as one. */
+function openUnshared(r: Request, layer: LayerIndex, ino: Ino): number {
+  const refused = leaveShared(r, layer, ino);
+  // There is no private inode of it; it is read under this one, without the page cache.
+  if (refused === -EROFS || refused === -ENOSPC) return replySharedOpen(r, PLAIN, 0, P.FOPEN_DIRECT_IO, 0);
+  if (refused < 0) return refused;
+  const joined = joinPassthrough(layer, ino);
+  if (joined === 0) return replySharedOpen(r, PLAIN, 0, P.FOPEN_DIRECT_IO, 0);
+  return replySharedOpen(r, PASSING | DIRECT, openedContents, P.FOPEN_PASSTHROUGH | P.FOPEN_DIRECT_IO, joined);
+}
+
+function openSharedForWriting(r: Request, layer: LayerIndex, ino: Ino, flags: number): number {
+  const refused = leaveShared(r, layer, ino);
+  if (refused < 0) return refused;
+  if (isOpenShared(layer, ino)) return -ETXTBSY;
+  if ((flags & P.O_TRUNC) !== 0) {
+    const failed = truncate(layer, ino, (argument(r, P.OPEN_EXTRA) & P.OPEN_KILL_SUIDGID) !== 0);
+    if (failed < 0) return failed;
+  }
+  contentsChanged(layer, ino);
+  return replySharedOpen(r, noteOpen(layer, ino, flags), 0, P.FOPEN_DIRECT_IO, 0);
+}
+
 export function readFile(r: Request): number {
   const size = argument(r, P.IO_SIZE);
   if (size > r.replyBytes) return -EINVAL;
@@ -56,8 +91,27 @@ export function writeFile(r: Request): number {
   const size = argument(r, P.IO_SIZE);
   if (size > r.payloadBytes) return -EINVAL;
   const flags = (argument(r, P.WRITE_FLAGS) & P.WRITE_KILL_SUIDGID) !== 0 ? 1 : 0;
+  if (isShared(r)) return writeShared(r, size, flags);
   const written = write(layerOf(r), inoOf(r), argument64(r, P.IO_OFFSET), size, r.io, r.payload, flags);
   return written < 0 ? written : replyNumber(r, written);
+}
+
+/** A write by the back door (sharing.ts): neither the size nor the cached data that the kernel has of the file are right. */
+function writeShared(r: Request, size: number, flags: number): number {
+  const layer = layerOf(r);
+  const ino = inoOf(r);
+  const appends = (argument(r, P.WRITE_OPEN_FLAGS) & P.O_APPEND) !== 0;
+  const offset = appends ? sizeOf(layer, ino) : argument64(r, P.IO_OFFSET);
+  if (offset < 0) return offset;
+  const written = write(layer, ino, offset, size, r.io, r.payload, flags);
+  contentsChanged(layer, ino);
+  return written < 0 ? written : replyNumber(r, written);
+}
+
+/** Size of a file, or a negative error number. */
+function sizeOf(layer: LayerIndex, ino: Ino): number {
+  const failed = getInode(layer, ino);
+  return failed < 0 ? failed : inodeSize(foundAt);
 }
 
 /** Without the strict mode what was written becomes durable with the next checkpoint, soon and in order. */
@@ -68,22 +122,23 @@ export function syncFile(_r: Request): number {
 
 export function allocateRange(r: Request): number {
   const offset = argument64(r, P.FALLOCATE_OFFSET);
-  return allocate(layerOf(r), inoOf(r), argument(r, P.FALLOCATE_MODE), offset, argument64(r, P.FALLOCATE_BYTES));
+  const result = allocate(layerOf(r), inoOf(r), argument(r, P.FALLOCATE_MODE), offset, argument64(r, P.FALLOCATE_BYTES));
+  if (isShared(r)) contentsChanged(layerOf(r), inoOf(r));
+  return result;
 }
 
 export function seekFile(r: Request): number {
   const offset = argument64(r, P.LSEEK_OFFSET);
   const whence = argument(r, P.LSEEK_WHENCE);
-  const found = mayBeMapped(r) ? seekWhole(r, offset, whence) : seekData(layerOf(r), inoOf(r), offset, whence);
+  const found = mayBeMapped(r) ? seekWhole(r, offset, whence) : seekData(shownLayer(r), inoOf(r), offset, whence);
   return found < 0 ? found : replyNumber(r, found);
 }
 
 /** SEEK_DATA and SEEK_HOLE in a file whose holes are not known for certain: it is data up to its end. */
 function seekWhole(r: Request, offset: number, whence: number): number {
   if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL;
-  const failed = getInode(layerOf(r), inoOf(r));
-  if (failed < 0) return failed;
-  const size = inodeSize(foundAt);
+  const size = sizeOf(shownLayer(r), inoOf(r));
+  if (size < 0) return size;
   if (offset < 0 || offset >= size) return -ENXIO;
   return whence === SEEK_DATA ? offset : size;
 }
@@ -97,6 +152,7 @@ export function copyFileRange(r: Request): number {
   const bytes = Math.min(argument64(r, P.COPY_BYTES), COPY_BYTES_MAX);
   const from = argument64(r, P.COPY_OFFSET);
   const to = argument64(r, P.COPY_TO_OFFSET);
-  const copied = copyRange(layerOf(r), inoOf(r), from, toLayer, nodeIno(toLow), to, bytes);
+  const copied = copyRange(shownLayer(r), inoOf(r), from, toLayer, nodeIno(toLow), to, bytes);
+  if (!isPrivate(toLow)) contentsChanged(toLayer, nodeIno(toLow));
   return copied < 0 ? copied : replyNumber(r, copied);
 }

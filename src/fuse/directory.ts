@@ -6,9 +6,8 @@
  */
 import { readInodeInOperation } from '../engine/inode.js';
 import { readDirectory, type DirectorySink } from '../engine/readdir.js';
-import { nodeLow } from './node.js';
 import * as P from './protocol.js';
-import { FOREVER_SECONDS, writeAttributes, writeEntryHead } from './reply.js';
+import { FOREVER_SECONDS, writeEntry } from './reply.js';
 import { argument, inoOf, layerOf, type Request } from './request.js';
 
 const DOT = 0x2e;
@@ -84,8 +83,7 @@ export class DirentSink implements DirectorySink {
       this.words.fill(0, to, to + P.ENTRY_BYTES / 4);
       return;
     }
-    writeEntryHead(this.words, to, this.layer, nodeLow(ino), FOREVER_SECONDS);
-    writeAttributes(this.words, to + P.ENTRY_ATTR, this.layer, ino);
+    writeEntry(this.words, to, this.layer, ino, FOREVER_SECONDS);
   }
 }
 

@@ -4,12 +4,13 @@
  * `serve` returns the length of the reply's body, a negative error number, or NO_REPLY. It never throws on account of what
  * a request contains: an exception out of it is a bug, and the transport ends the process.
  *
- * A table for each kind of node says who handles an opcode; what is in no table is ENOSYS, which the kernel remembers for
+ * A thread serves the volume or its content mount (content.ts). A table for each kind of node says who handles an opcode; what is in no table is ENOSYS, which the kernel remembers for
  * many operations and then does without: so the absence of OPENDIR, FLUSH, ACCESS, POLL,
  * IOCTL and the lock operations from the tables is deliberate.
  */
 import { recordOperation, statKind, type StatKind } from '../engine/stats.js';
 import { EINVAL, EIO, ENOSYS, EPERM, ESTALE } from '../linux/errno.js';
+import * as content from './content.js';
 import * as data from './data.js';
 import { listDirectory, listDirectoryPlus } from './directory.js';
 import { NO_REPLY, forgetMany, forgetOne } from './forget.js';
@@ -19,6 +20,7 @@ import { isPrivate, isSynthetic } from './node.js';
 import { releaseFile } from './open-files.js';
 import * as P from './protocol.js';
 import { layerOf, nodeLowOf, opcodeOf, type Request } from './request.js';
+import { isSharing } from './sharing.js';
 import { getStatistics, getVolumeStatistics } from './statfs.js';
 import * as synthetic from './synthetic.js';
 import * as xattrs from './xattrs.js';
@@ -108,9 +110,26 @@ const OF_NOTHING = table((handlers) => {
   handlers[P.BATCH_FORGET] = forgetMany;
 });
 
-function tableFor(high: number, low: number): readonly Handler[] {
-  if (!isPrivate(low)) return OF_NOTHING;
-  return isSynthetic(high, low) ? OF_SYNTHETIC : OF_LAYERS;
+/** The content mount. */
+const OF_CONTENT = table((handlers) => {
+  for (let opcode = 0; opcode < P.OPCODES; opcode++) if (isChange(opcode)) handlers[opcode] = content.refuseChange;
+  handlers[P.LOOKUP] = content.lookupContent;
+  handlers[P.GETATTR] = content.getContentAttributes;
+  handlers[P.READ] = content.readContent;
+  handlers[P.OPEN] = handlers[P.STATX] = handlers[P.GETXATTR] = handlers[P.LISTXATTR] = notKnown;
+  handlers[P.FSYNC] = handlers[P.FSYNCDIR] = handlers[P.RELEASE] = handlers[P.RELEASEDIR] = done;
+});
+
+function tableForVolume(high: number, low: number): readonly Handler[] {
+  if (isPrivate(low)) return isSynthetic(high, low) ? OF_SYNTHETIC : OF_LAYERS;
+  return isSharing() && !isSynthetic(high, low) ? OF_LAYERS : OF_NOTHING;
+}
+
+let tableFor = tableForVolume;
+
+/** Lets this thread serve the content mount instead of the volume. */
+export function serveContents(): void {
+  tableFor = () => OF_CONTENT;
 }
 
 /** How each opcode is counted. */

@@ -7,17 +7,17 @@
  *
  * A FORGET may be stale: the kernel drops an inode, looks it up anew, somebody opens and unlinks it, and only then the
  * FORGET is read. Before an orphan is freed the kernel is therefore asked whether it knows the inode; if it does, another
- * FORGET will follow. Asking can't find the inode on its way into the cache, since an orphan has no name to look up, and
+ * FORGET will follow. It may know a file as two inodes, shared and private; both are asked for. Asking can't find the inode on its way into the cache, since an orphan has no name to look up, and
  * a name can't be removed while it is being looked up.
  */
 import { INO_MAX, ROOT_INO } from '../layout/constants.js';
 import { inodeLinks } from '../layout/records.js';
 import { foundAt, getInode } from '../engine/inode.js';
 import { reapOrphan } from '../engine/orphans.js';
-import { isPrivate, nodeIno } from './node.js';
+import { nodeIno } from './node.js';
 import { kernelKnows } from './notify.js';
 import * as P from './protocol.js';
-import { argument, inoOf, layerOf, nodeLowOf, type Request } from './request.js';
+import { argument, inoOf, layerOf, type Request } from './request.js';
 
 /** What a handler returns when the request gets no reply. Beyond any error number. */
 export const NO_REPLY = -0x1_0000;
@@ -30,7 +30,7 @@ export function useDevice(fd: number): void {
 }
 
 export function forgetOne(r: Request): number {
-  forget(layerOf(r), inoOf(r), isPrivate(nodeLowOf(r)));
+  forget(layerOf(r), inoOf(r));
   return NO_REPLY;
 }
 
@@ -38,14 +38,13 @@ export function forgetMany(r: Request): number {
   const room = Math.floor(r.payloadBytes / P.FORGET_ITEM_BYTES);
   const count = Math.min(argument(r, P.BATCH_FORGET_COUNT), room);
   for (let i = 0, at = r.payload / 4; i < count; i++, at += P.FORGET_ITEM_BYTES / 4) {
-    const low = r.words[at]!;
-    forget(r.words[at + 1]!, nodeIno(low), isPrivate(low));
+    forget(r.words[at + 1]!, nodeIno(r.words[at]!));
   }
   return NO_REPLY;
 }
 
-function forget(layer: number, ino: number, known: boolean): void {
-  if (!known || ino < ROOT_INO || ino > INO_MAX) return;
+function forget(layer: number, ino: number): void {
+  if (ino < ROOT_INO || ino > INO_MAX) return;
   if (getInode(layer, ino) < 0 || inodeLinks(foundAt) !== 0) return;
   if (device >= 0 && kernelKnows(device, layer, ino)) return;
   reapOrphan(layer, ino);

@@ -18,12 +18,14 @@ function init(major: number, minor: number, flags: number, flags2?: number): Req
 }
 
 const ALL = 0x73ff_fffb;
+const EVERYTHING = { uring: true, passthrough: true, content: false };
+const NOTHING = { uring: false, passthrough: false, content: false };
 
 describe('INIT', () => {
   it('takes what it wants of what is offered', () => {
     const r = init(7, 45, ALL, 0x7fd);
-    assert.equal(negotiate(r, true), P.INIT_OUT_BYTES);
-    assert.deepEqual(negotiated(r), { minor: 45, setxattrExtended: true, uring: true });
+    assert.equal(negotiate(r, EVERYTHING), P.INIT_OUT_BYTES);
+    assert.deepEqual(negotiated(r), { minor: 45, setxattrExtended: true, uring: true, passthrough: true });
     const reply = r.words.subarray(r.replyWord);
     const flags = reply[P.INIT_OUT_FLAGS]!;
     for (const wanted of [P.POSIX_ACL, P.DONT_MASK, P.PARALLEL_DIROPS, P.HANDLE_KILLPRIV_V2, P.MAX_PAGES])
@@ -33,26 +35,37 @@ describe('INIT', () => {
     assert.equal(flags & (WRITEBACK_CACHE | LOCKS), 0);
     assert.equal(reply[P.INIT_OUT_WRITE_MAX], WRITE_BYTES_MAX);
     assert.equal(reply[P.INIT_OUT_PAGES]! * 4096, WRITE_BYTES_MAX);
+    assert.equal(reply[P.INIT_OUT_STACK_DEPTH], 1);
   });
 
   it('asks for nothing that is not offered', () => {
     const r = init(7, 31, P.BIG_WRITES | P.MAX_PAGES);
-    assert.equal(negotiate(r, true), P.INIT_OUT_BYTES);
-    assert.deepEqual(negotiated(r), { minor: 31, setxattrExtended: false, uring: false });
+    assert.equal(negotiate(r, EVERYTHING), P.INIT_OUT_BYTES);
+    assert.deepEqual(negotiated(r), { minor: 31, setxattrExtended: false, uring: false, passthrough: false });
     assert.equal(r.words[r.replyWord + P.INIT_OUT_FLAGS], P.BIG_WRITES | P.MAX_PAGES);
   });
 
-  it('leaves io_uring alone unless it is to be used', () => {
+  it('leaves io_uring and passthrough alone unless they are to be used', () => {
     const r = init(7, 45, ALL, 0x7fd);
-    negotiate(r, false);
-    assert.equal(negotiated(r).uring, false);
+    negotiate(r, NOTHING);
+    assert.deepEqual([negotiated(r).uring, negotiated(r).passthrough], [false, false]);
+    assert.equal(r.words[r.replyWord + P.INIT_OUT_STACK_DEPTH], 0);
+  });
+
+  it('takes nothing for the content mount that makes it a file system to be stacked or written', () => {
+    const r = init(7, 45, ALL, 0x7fd);
+    negotiate(r, { uring: true, passthrough: false, content: true });
+    const flags = r.words[r.replyWord + P.INIT_OUT_FLAGS]!;
+    assert.equal(flags & (P.POSIX_ACL | P.DONT_MASK | P.ATOMIC_O_TRUNC), 0);
+    assert.notEqual(flags & P.ASYNC_READ, 0);
+    assert.deepEqual([negotiated(r).uring, negotiated(r).passthrough], [true, false]);
   });
 
   it('never speaks a newer protocol than it knows, nor a much older one', () => {
     const newer = init(7, 99, ALL, 0);
-    negotiate(newer, false);
+    negotiate(newer, NOTHING);
     assert.equal(negotiated(newer).minor, P.FUSE_MINOR);
-    assert.equal(negotiate(init(7, 20, ALL), false), -EPROTO);
-    assert.equal(negotiate(init(6, 45, ALL), false), -EPROTO);
+    assert.equal(negotiate(init(7, 20, ALL), NOTHING), -EPROTO);
+    assert.equal(negotiate(init(6, 45, ALL), NOTHING), -EPROTO);
   });
 });

@@ -16,6 +16,9 @@
  *                              after each write of our own, because the time of modification changed
  *   ABORT_ERROR                an abort through the control file can be told from an unmount
  *   OVER_IO_URING              if the transport is to be the ring
+ *   PASSTHROUGH                if files are to be shared (sharing.ts). A file system may then be one layer of an overlayfs, not two
+ *
+ * The content mount (content.ts) only reads, so it takes no more than what makes that fast.
  *
  * Not wanted: WRITEBACK_CACHE (the engine always has everything that was written), POSIX_LOCKS and FLOCK_LOCKS (locks
  * are the kernel's business: nobody else uses the files), EXPORT_SUPPORT (file handles work for what the kernel has
@@ -51,20 +54,35 @@ const WANTED =
   P.SETXATTR_EXT |
   P.INIT_EXT;
 
+const WANTED_FOR_CONTENT =
+  P.ASYNC_READ | P.BIG_WRITES | P.PARALLEL_DIROPS | P.ABORT_ERROR | P.MAX_PAGES | P.EXPLICIT_INVAL_DATA | P.INIT_EXT;
+
+/** File systems between a file of the mount and the device: its content file. */
+const STACK_DEPTH = 1;
+
+/** What depends on how the connection is to be used. */
+export interface Wishes {
+  readonly uring: boolean;
+  readonly passthrough: boolean;
+  /** It is the connection of the content mount. */
+  readonly content: boolean;
+}
+
 /** What came out of the negotiation. */
 export interface Negotiated {
   readonly minor: number;
   readonly setxattrExtended: boolean;
   readonly uring: boolean;
+  readonly passthrough: boolean;
 }
 
 /** Answers INIT; the length of the reply, or a negative error number if the kernel speaks another protocol. */
-export function negotiate(r: Request, wantUring: boolean): number {
+export function negotiate(r: Request, wishes: Wishes): number {
   if (argument(r, P.INIT_MAJOR) < P.FUSE_MAJOR || argument(r, P.INIT_MINOR) < P.FUSE_MINOR_MIN) return -EPROTO;
   const readahead = argument(r, P.INIT_READAHEAD);
   const minor = Math.min(argument(r, P.INIT_MINOR), P.FUSE_MINOR);
-  const flags = argument(r, P.INIT_FLAGS) & WANTED;
-  const flags2 = offeredFlags2(r) & (wantUring ? P.OVER_IO_URING : 0);
+  const flags = argument(r, P.INIT_FLAGS) & (wishes.content ? WANTED_FOR_CONTENT : WANTED);
+  const flags2 = offeredFlags2(r) & ((wishes.uring ? P.OVER_IO_URING : 0) | (wishes.passthrough ? P.PASSTHROUGH : 0));
   clearReply(r, P.INIT_OUT_BYTES);
   const words = r.words.subarray(r.replyWord, r.replyWord + P.INIT_OUT_BYTES / 4);
   words[P.INIT_OUT_MAJOR] = P.FUSE_MAJOR;
@@ -76,6 +94,7 @@ export function negotiate(r: Request, wantUring: boolean): number {
   words[P.INIT_OUT_TIME_GRANULARITY] = 1;
   words[P.INIT_OUT_PAGES] = REQUEST_PAGES_MAX;
   words[P.INIT_OUT_FLAGS2] = flags2;
+  words[P.INIT_OUT_STACK_DEPTH] = (flags2 & P.PASSTHROUGH) === 0 ? 0 : STACK_DEPTH;
   return P.INIT_OUT_BYTES;
 }
 
@@ -91,5 +110,6 @@ export function negotiated(r: Request): Negotiated {
     minor: words[P.INIT_OUT_MINOR]!,
     setxattrExtended: (words[P.INIT_OUT_FLAGS]! & P.SETXATTR_EXT) !== 0,
     uring: (words[P.INIT_OUT_FLAGS2]! & P.OVER_IO_URING) !== 0,
+    passthrough: (words[P.INIT_OUT_FLAGS2]! & P.PASSTHROUGH) !== 0,
   };
 }

@@ -5,17 +5,26 @@ import { readLink } from '../engine/symlink.js';
 import * as P from './protocol.js';
 import { replyAttributes, replyStatx } from './reply.js';
 import { argument, argument64, inoOf, layerOf, type Request } from './request.js';
+import { attributesChanged, contentsChanged, getShared, isShared, leaveShared } from './sharing.js';
+
+/** What decides who may open a file. */
+const PERMISSIONS = P.VALID_MODE | P.VALID_UID | P.VALID_GID;
 
 /** What SETATTR asks for; one for the thread, filled in anew by each request. */
 const change = newAttributeChange();
 
+/** Fills `foundAt` with what the inode of the request shows. */
+function findShown(r: Request): number {
+  return isShared(r) ? getShared(layerOf(r), inoOf(r)) : getInode(layerOf(r), inoOf(r));
+}
+
 export function getAttributes(r: Request): number {
-  const result = getInode(layerOf(r), inoOf(r));
+  const result = findShown(r);
   return result < 0 ? result : replyAttributes(r, layerOf(r), inoOf(r));
 }
 
 export function getStatx(r: Request): number {
-  const result = getInode(layerOf(r), inoOf(r));
+  const result = findShown(r);
   return result < 0 ? result : replyStatx(r, layerOf(r), inoOf(r));
 }
 
@@ -25,8 +34,29 @@ export function changeAttributes(r: Request): number {
   change.gid = argument(r, P.SETATTR_GID);
   change.size = argument64(r, P.SETATTR_SIZE);
   takeTimes(r);
-  const result = setAttributes(layerOf(r), inoOf(r), argument(r, P.SETATTR_VALID), change);
-  return result < 0 ? result : replyAttributes(r, layerOf(r), inoOf(r));
+  const valid = argument(r, P.SETATTR_VALID);
+  if (isShared(r)) return changeShared(r, valid);
+  const result = setAttributes(layerOf(r), inoOf(r), valid, change);
+  if (result < 0) return result;
+  const length = replyAttributes(r, layerOf(r), inoOf(r));
+  if ((valid & PERMISSIONS) !== 0) attributesChanged(r);
+  return length;
+}
+
+function changeShared(r: Request, valid: number): number {
+  const layer = layerOf(r);
+  const ino = inoOf(r);
+  const resizes = (valid & P.VALID_SIZE) !== 0;
+  if (resizes && (valid & P.VALID_HANDLE) === 0) {
+    const refused = leaveShared(r, layer, ino);
+    if (refused < 0) return refused;
+  }
+  const result = setAttributes(layer, ino, valid, change);
+  if (result < 0) return result;
+  if (resizes) contentsChanged(layer, ino);
+  else attributesChanged(r);
+  const gone = getShared(layer, ino);
+  return gone < 0 ? gone : replyAttributes(r, layer, ino);
 }
 
 function takeTimes(r: Request): void {

@@ -9,10 +9,11 @@
 import { create, createSymlink, createTemporary, link, lookup, removeDirectory, rename, unlink } from '../engine/namespace.js';
 import { EEXIST, EINVAL, ENOENT, EPERM, ESTALE, EXDEV } from '../linux/errno.js';
 import { S_IALLUGO, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFMT, S_IFREG, S_IFSOCK } from '../linux/mode.js';
-import { isSynthetic, nodeIno } from './node.js';
+import { isPrivate, isSynthetic, nodeIno } from './node.js';
 import * as P from './protocol.js';
 import { replyCreated, replyEntry, replyNegative } from './reply.js';
 import { argument, extensionBytes, gidOf, inoOf, layerOf, nameLength, stringLength, uidOf, type Request } from './request.js';
+import { contentsChanged, leaveShared } from './sharing.js';
 
 const RENAME_FLAGS = P.RENAME_NOREPLACE | P.RENAME_EXCHANGE | P.RENAME_WHITEOUT;
 
@@ -103,8 +104,16 @@ export function makeLink(r: Request): number {
   const refused = sameLayer(r, P.LINK_OLD_NODE);
   if (refused < 0) return refused;
   const layer = layerOf(r);
-  const ino = link(layer, nodeIno(argument(r, P.LINK_OLD_NODE)), inoOf(r), r.bytes, r.payload, length);
-  return ino < 0 ? ino : replyEntry(r, layer, ino);
+  const low = argument(r, P.LINK_OLD_NODE);
+  if (!isPrivate(low)) {
+    const stale = leaveShared(r, layer, nodeIno(low));
+    if (stale < 0) return stale;
+  }
+  const ino = link(layer, nodeIno(low), inoOf(r), r.bytes, r.payload, length);
+  if (ino < 0) return ino;
+  const replied = replyEntry(r, layer, ino);
+  if (!isPrivate(low)) contentsChanged(layer, ino);
+  return replied;
 }
 
 export function unlinkName(r: Request): number {

@@ -1,9 +1,11 @@
 /**
  * Names of inodes towards the kernel.
  *
- * A nodeid is 64 bits: high word = layer index, low word = inode number * 2 + 1. Bit 0 marks an inode as private to its
- * layer; nodeids without it are not given out. Inode numbers start at 2, which leaves numbers 0 and 1 of the global layer
- * for the two directories that exist only here:
+ * A nodeid is 64 bits: high word = layer index, low word = inode number * 2, plus 1 if it is *private*. One without bit 0 is
+ * *shared*: a file whose contents other layers have as well, opened with passthrough (sharing.ts). A regular file may have
+ * been given out under both, the private one later: they are two inodes of the kernel, and one of the engine.
+ *
+ * Inode numbers start at 2, which leaves numbers 0 and 1 of the global layer for the two directories that exist only here:
  *
  *   nodeid 1                     root of the mount      -> `layers`, `global`
  *   nodeid 3                     `layers`               -> one entry for each layer
@@ -22,11 +24,12 @@ export const LAYERS_INO = 1;
 /** What users see as st_ino of the synthetic directories; no layer has this index. */
 export const SYNTHETIC_INO_HI = 0xffff_ffff;
 
-/** Low word of a nodeid. */
+/** Low word of a private nodeid. */
 export const nodeLow = (ino: Ino): number => (ino * 2 + 1) >>> 0;
+/** Low word of a shared nodeid. */
+export const sharedLow = (ino: Ino): number => (ino * 2) >>> 0;
 /** Inode number from the low word of a nodeid. */
 export const nodeIno = (low: number): Ino => low >>> 1;
-/** Only nodeids with bit 0 are ever given out. */
 export const isPrivate = (low: number): boolean => (low & 1) === 1;
 
 /** Nodeid 1 or 3: a directory that no layer holds. */

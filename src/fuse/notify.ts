@@ -4,10 +4,12 @@
  * inode lock of the directory, which the sender of that request may hold. No engine lock may be held either, as some
  * FUSE request may need it before the kernel can take its own.
  */
+import { namesOf } from '../engine/link-names.js';
 import { GLOBAL_LAYER, type Ino, type LayerIndex } from '../layout/constants.js';
 import { ENOENT } from '../linux/errno.js';
 import { addressOf, errno, write } from '../linux/libc.js';
-import { LAYERS_INO, nodeLow } from './node.js';
+import { CONTENT_ROOT_LOW, contentLayerName } from './content-names.js';
+import { LAYERS_INO, nodeLow, sharedLow } from './node.js';
 import * as P from './protocol.js';
 
 /** The out header, the largest body (24 bytes), a name of 255 bytes and its end, rounded up. */
@@ -28,9 +30,13 @@ function send(device: number, code: number, bodyBytes: number): number {
   return write(device, address, bytes) < 0 ? -errno() : 0;
 }
 
-/** Forgets the attributes and ACLs of an inode and, if `contents`, what is cached of its data or entries. */
+/** Forgets the attributes and ACLs of a private inode and, if `contents`, what is cached of its data or entries. */
 export function announceInode(device: number, layer: LayerIndex, ino: Ino, contents: boolean): number {
-  message[BODY] = nodeLow(ino);
+  return announceNode(device, layer, nodeLow(ino), contents);
+}
+
+function announceNode(device: number, layer: LayerIndex, low: number, contents: boolean): number {
+  message[BODY] = low;
   message[BODY + 1] = layer;
   // A negative offset leaves the data alone; length 0 means up to the end.
   message.fill(contents ? 0 : 0xffff_ffff, BODY + 2, BODY + 4);
@@ -40,10 +46,14 @@ export function announceInode(device: number, layer: LayerIndex, ino: Ino, conte
 
 /** Forgets the name in a directory, with all that lies below it. */
 export function announceEntry(device: number, layer: LayerIndex, dir: Ino, name: Uint8Array): number {
-  message[BODY] = nodeLow(dir);
+  return announceName(device, layer, nodeLow(dir), name, 0);
+}
+
+function announceName(device: number, layer: LayerIndex, low: number, name: Uint8Array, flags: number): number {
+  message[BODY] = low;
   message[BODY + 1] = layer;
   message[BODY + 2] = name.length;
-  message[BODY + 3] = 0;
+  message[BODY + 3] = flags;
   const nameAt = P.OUT_HEADER_BYTES + 16;
   messageBytes.set(name, nameAt);
   messageBytes[nameAt + name.length] = 0;
@@ -61,7 +71,25 @@ export function announceLayer(device: number, name: string): void {
   announceLayerList(device);
 }
 
-/** Whether the kernel still knows the inode. Its cached attributes go on the way. */
+/** The contents of a file that was shared were changed, or its names, while the kernel took it for the shared inode still. */
+export function announceContents(device: number, layer: LayerIndex, ino: Ino): void {
+  announceInode(device, layer, ino, true);
+  announceNode(device, layer, sharedLow(ino), false);
+  for (const { dir, name } of namesOf(layer, ino)) announceName(device, layer, nodeLow(dir), name, P.NOTIFY_EXPIRE_ONLY);
+}
+
+/** Permissions or the like of a file were changed through one of the two inodes that the kernel may have of it. */
+export function announceAttributes(device: number, layer: LayerIndex, ino: Ino): void {
+  announceInode(device, layer, ino, false);
+  announceNode(device, layer, sharedLow(ino), false);
+}
+
+/** A layer was removed: what the kernel has cached of its contents goes. `device` is that of the content mount. */
+export function announceContentLayer(device: number, layer: LayerIndex): void {
+  announceName(device, 0, CONTENT_ROOT_LOW, Buffer.from(contentLayerName(layer)), 0);
+}
+
+/** Whether the kernel still knows the inode, shared or private. Its cached attributes go on the way. */
 export function kernelKnows(device: number, layer: LayerIndex, ino: Ino): boolean {
-  return announceInode(device, layer, ino, false) !== -ENOENT;
+  return announceNode(device, layer, nodeLow(ino), false) !== -ENOENT || announceNode(device, layer, sharedLow(ino), false) !== -ENOENT;
 }

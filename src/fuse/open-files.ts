@@ -6,19 +6,25 @@
  * long as somebody else has a file open like that, all of it counts as data, as lseek(2) allows. The opening lasts as long
  * as its mappings; the last part of a mapping to go writes back what is left.
  *
+ * An opening is named by a handle: its low word says what was counted for it, its high word the layer whose contents a
+ * passthrough opening shows (sharing.ts).
+ *
  * The counters are one table for all threads of a connection, by a hash of layer and inode. Files that share a counter may
  * take each other for open, which costs only the knowledge of their holes.
  */
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import * as P from './protocol.js';
 import { argument, inoOf, layerOf, type Request } from './request.js';
+import { endPassthrough, isSharing } from './sharing.js';
 
 /** 16 KiB: a thousand files in use as databases rarely share a counter. */
 const COUNTERS = 4096;
 
-/** What the kernel names an opening by: whether it was counted. Nothing else needs to be known of one. */
-const PLAIN = 0;
+/** Bits of a handle: open for reading and writing; passes through to contents; reads and writes through us all the same. */
+export const PLAIN = 0;
 const COUNTED = 1;
+export const PASSING = 2;
+export const DIRECT = 4;
 
 let counters = new Int32Array(newOpenCounters());
 
@@ -45,12 +51,20 @@ export function noteOpen(layer: LayerIndex, ino: Ino, flags: number): number {
 
 /** RELEASE: the end of an opening. */
 export function releaseFile(r: Request): number {
-  if (argument(r, P.HANDLE) === COUNTED) Atomics.sub(counters, counterOf(layerOf(r), inoOf(r)), 1);
+  const handle = argument(r, P.HANDLE);
+  if ((handle & COUNTED) !== 0) Atomics.sub(counters, counterOf(layerOf(r), inoOf(r)), 1);
+  if ((handle & PASSING) !== 0 && isSharing()) endPassthrough(layerOf(r), inoOf(r), argument(r, P.HANDLE + 1));
   return 0;
+}
+
+/** The layer whose contents the opening of the request shows: as a rule that of its inode. */
+export function shownLayer(r: Request): LayerIndex {
+  const passes = (argument(r, P.HANDLE) & (PASSING | DIRECT)) === PASSING;
+  return passes ? argument(r, P.HANDLE + 1) : layerOf(r);
 }
 
 /** Whether anybody but the sender of the request may have written to the file through a mapping. */
 export function mayBeMapped(r: Request): boolean {
-  const own = argument(r, P.HANDLE) === COUNTED ? 1 : 0;
+  const own = (argument(r, P.HANDLE) & COUNTED) !== 0 ? 1 : 0;
   return Atomics.load(counters, counterOf(layerOf(r), inoOf(r))) > own;
 }

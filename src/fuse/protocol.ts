@@ -133,6 +133,8 @@ export const VALID_GID = 1 << 2;
 export const VALID_SIZE = 1 << 3;
 export const VALID_ATIME = 1 << 4;
 export const VALID_MTIME = 1 << 5;
+/** The change is made through an opening: ftruncate(2). */
+export const VALID_HANDLE = 1 << 6;
 export const VALID_ATIME_NOW = 1 << 7;
 export const VALID_MTIME_NOW = 1 << 8;
 export const VALID_CTIME = 1 << 10;
@@ -165,6 +167,8 @@ export const IO_OFFSET = 2;
 export const IO_SIZE = 4;
 export const WRITE_FLAGS = 5;
 export const WRITE_KILL_SUIDGID = 4;
+/** Flags of the opening, as in open(2). */
+export const WRITE_OPEN_FLAGS = 8;
 
 export const SETXATTR_SIZE = 0;
 export const SETXATTR_FLAGS = 1;
@@ -178,7 +182,7 @@ export const FALLOCATE_OFFSET = 2;
 export const FALLOCATE_BYTES = 4;
 export const FALLOCATE_MODE = 6;
 
-/** Handle of the opening: LSEEK and RELEASE, low word. */
+/** Handle of the opening: LSEEK, RELEASE, and the source of COPY_FILE_RANGE. */
 export const HANDLE = 0;
 export const LSEEK_OFFSET = 2;
 export const LSEEK_WHENCE = 4;
@@ -231,8 +235,11 @@ export const ATTR_OUT_ATTR = 4;
 export const OPEN_OUT_BYTES = 16;
 export const OPEN_OUT_HANDLE = 0;
 export const OPEN_OUT_FLAGS = 2;
+export const OPEN_OUT_BACKING = 3;
+export const FOPEN_DIRECT_IO = 1 << 0;
 export const FOPEN_KEEP_CACHE = 1 << 1;
 export const FOPEN_NOFLUSH = 1 << 5;
+export const FOPEN_PASSTHROUGH = 1 << 7;
 
 /** struct fuse_statx_out; the statx itself starts at word 8. */
 export const STATX_BYTES = 288;
@@ -301,6 +308,7 @@ export const INIT_OUT_TIME_GRANULARITY = 6;
 /** max_pages in the low half. */
 export const INIT_OUT_PAGES = 7;
 export const INIT_OUT_FLAGS2 = 8;
+export const INIT_OUT_STACK_DEPTH = 9;
 
 /** Bits of INIT_FLAGS. */
 export const ASYNC_READ = 1 << 0;
@@ -320,12 +328,15 @@ export const HANDLE_KILLPRIV_V2 = 1 << 28;
 export const SETXATTR_EXT = 1 << 29;
 export const INIT_EXT = 1 << 30;
 /** Bits of INIT_FLAGS2: those of the protocol less 32. */
+export const PASSTHROUGH = 1 << 5;
 export const OVER_IO_URING = 1 << 9;
 
 // Notifications: an out header with unique 0 and the code in its error field, then the body.
 
 export const NOTIFY_INVAL_INODE = 2;
 export const NOTIFY_INVAL_ENTRY = 3;
+/** Flag of NOTIFY_INVAL_ENTRY: the name is looked up again before it is used, and goes only if it means something else. */
+export const NOTIFY_EXPIRE_ONLY = 1;
 
 // FUSE over io_uring.
 
@@ -339,10 +350,16 @@ export const RING_COMMIT_AND_FETCH = 2;
 
 /** ioctl of /dev/fuse: this descriptor becomes another queue of the connection of the one given. */
 export const IOCTL_CLONE = 0x8004e500;
+/** ioctls of /dev/fuse: give a file a backing id, and take the id back. */
+export const IOCTL_BACKING_OPEN = 0x4010e501;
+export const IOCTL_BACKING_CLOSE = 0x4004e502;
+/** struct fuse_backing_map: a descriptor, and words that are 0. */
+export const BACKING_MAP_BYTES = 16;
 
 /** Flags of open(2) as they travel in OPEN and CREATE. */
 export const O_ACCMODE = 3;
 export const O_RDWR = 2;
+export const O_APPEND = 0o2000;
 export const O_EXCL = 0o200;
 export const O_TRUNC = 0o1000;
 

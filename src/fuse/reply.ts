@@ -1,6 +1,5 @@
 /** Bodies of replies that show an inode. The inode is the one in the engine's scratch record (`foundAt`). */
-import { ROOT_INO } from '../layout/constants.js';
-import { BLOCK_BYTES } from '../layout/constants.js';
+import { BLOCK_BYTES, ROOT_INO, type LayerIndex } from '../layout/constants.js';
 import {
   inodeAtimeHi,
   inodeAtimeLo,
@@ -24,10 +23,10 @@ import {
   inodeUid,
 } from '../layout/records.js';
 import { foundAt } from '../engine/inode.js';
-import { nodeLow } from './node.js';
 import { noteOpen } from './open-files.js';
 import * as P from './protocol.js';
 import { argument, clearReply, type Request } from './request.js';
+import { lowOfFound } from './sharing.js';
 
 /**
  * Entries and attributes never expire by themselves: every change comes through the kernel or is announced to it.
@@ -92,7 +91,7 @@ export function writeEntryHead(words: Uint32Array, to: number, high: number, low
 
 /** Writes struct fuse_entry_out at word `to`. */
 export function writeEntry(words: Uint32Array, to: number, layer: number, ino: number, entrySeconds: number): void {
-  writeEntryHead(words, to, layer, nodeLow(ino), entrySeconds);
+  writeEntryHead(words, to, layer, lowOfFound(ino), entrySeconds);
   writeAttributes(words, to + P.ENTRY_ATTR, layer, ino);
 }
 
@@ -115,11 +114,21 @@ export function replyNegative(r: Request): number {
   return P.ENTRY_BYTES;
 }
 
-/** Writes struct fuse_open_out at word `to`. */
+/** Writes struct fuse_open_out at word `to`: an opening that reads and writes through the page cache of its inode. */
 export function writeOpen(words: Uint32Array, to: number, handle: number): void {
   words.fill(0, to, to + P.OPEN_OUT_BYTES / 4);
   words[to + P.OPEN_OUT_HANDLE] = handle;
   words[to + P.OPEN_OUT_FLAGS] = P.FOPEN_KEEP_CACHE | P.FOPEN_NOFLUSH;
+}
+
+/** Answers OPEN of a shared inode: `flags` are FOPEN_DIRECT_IO and FOPEN_PASSTHROUGH, the latter with a backing id. */
+export function replySharedOpen(r: Request, handle: number, contents: LayerIndex, flags: number, backing: number): number {
+  const to = r.replyWord;
+  r.words[to + P.OPEN_OUT_HANDLE] = handle;
+  r.words[to + P.OPEN_OUT_HANDLE + 1] = contents;
+  r.words[to + P.OPEN_OUT_FLAGS] = flags | P.FOPEN_NOFLUSH;
+  r.words[to + P.OPEN_OUT_BACKING] = backing;
+  return P.OPEN_OUT_BYTES;
 }
 
 /** Answers CREATE and TMPFILE: the inode found, opened. */

@@ -22,8 +22,8 @@ const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 export const RING_THREADS_MAX = 24;
 
 /** Roles of the ring threads, and of the thread that serves /dev/fuse beside them. */
-export function ringRoles(possible: readonly number[], online: readonly number[]): WorkerRole[] {
-  const entries = queueEntries(possible.length, online.length);
+export function ringRoles(possible: readonly number[], online: readonly number[], entriesMax = QUEUE_ENTRIES): WorkerRole[] {
+  const entries = Math.min(entriesMax, queueEntries(possible.length, online.length));
   const count = Math.min(online.length, RING_THREADS_MAX);
   const roles: WorkerRole[] = [{ kind: 'device', clone: false }];
   for (let thread = 0; thread < count; thread++) {

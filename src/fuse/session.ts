@@ -9,32 +9,27 @@
  * are ready; attach the mount. So nobody sees a mount that is not served, and whatever fails on the way leaves nothing
  * behind.
  *
- * Threads: with io_uring one for each CPU, pinned, which serves the queue of its CPU, and one for /dev/fuse; without it
- * one for each CPU, at least two, each with a descriptor of its own. Two, because the thread that handles FORGET may wait
- * in the kernel for an inode whose last pages are just being written back, by another thread.
+ * Where the kernel has passthrough, a second mount is served beside it, which holds the contents that layers share
+ * (sharing.ts, content-session.ts): it is there before the first file can be opened, and ends after the mount.
  *
  * The connection ends when the last mount of it goes, by `stop` or from outside. All threads then end, and `ended`
  * resolves; closing the volume is left to the caller.
  */
-import { realpathSync, statSync, statfsSync, writeFileSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
+import { realpathSync, statSync, statfsSync } from 'node:fs';
 import { LcfsError } from '../engine/errors.js';
 import { reapLeftOrphans } from '../engine/maintenance.js';
-import { panic } from '../engine/operation.js';
 import type { VolumeHandle } from '../engine/volume.js';
-import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { EBUSY } from '../linux/errno.js';
 import { close } from '../linux/libc.js';
-import { abortConnection, attachMount, createMount, findMount, listMounts, unmount } from '../linux/mount.js';
-import { closeDevice, openDevice } from './device.js';
-import { DeviceQueue } from './device-queue.js';
-import { negotiate, negotiated, type Negotiated } from './init.js';
-import { announceLayer, announceLayerList } from './notify.js';
+import { abortConnection, attachMount, findMount, listMounts, unmount } from '../linux/mount.js';
+import { refusesBacking } from './backing.js';
+import { Threads, answerInit, openConnection, rolesFor, setReadAhead, type Told } from './connection.js';
+import { startContents, type ContentSession } from './content-session.js';
+import { closeDevice } from './device.js';
+import { announceAttributes, announceContents, announceLayer, announceLayerList } from './notify.js';
 import { newOpenCounters } from './open-files.js';
-import * as P from './protocol.js';
-import { opcodeOf } from './request.js';
-import { allowUring, ringRoles } from './ring-plan.js';
-import type { WorkerMessage, WorkerRole, WorkerTask } from './worker.js';
+import { allowUring } from './ring-plan.js';
+import { backingTable, newSharingMemory } from './sharing.js';
 
 export type Transport = 'uring' | 'devfuse';
 
@@ -45,6 +40,8 @@ export interface FuseOptions {
   readonly source: string;
   /** `auto`, the default: io_uring where the kernel has it. */
   readonly transport?: Transport | 'auto';
+  /** `auto`, the default: files that layers share pass through to one copy in the page cache, where the kernel can do that. */
+  readonly passthrough?: 'auto' | 'off';
   /** Takes lines for the log; standard error by default. */
   readonly log?: (line: string) => void;
 }
@@ -59,6 +56,8 @@ export interface StopOptions {
 export interface FuseSession {
   readonly mountpoint: string;
   readonly transport: Transport;
+  /** Whether files that layers share have one copy in the page cache. */
+  readonly passthrough: boolean;
   /** Number of the connection: its directory in /sys/fs/fuse/connections. */
   readonly connection: number;
   /** Descriptor through which any thread of the process may announce changes (notify.ts). */
@@ -67,6 +66,8 @@ export interface FuseSession {
   readonly ended: Promise<void>;
   /** To be called after a layer was created, renamed (both names) or removed. */
   invalidateLayer(name: string): void;
+  /** How many shared files are open now; 0 without passthrough. */
+  sharedFiles(): number;
   /** Unmounts and waits for `ended`. Throws LcfsError `busy` naming the users, if there are any. */
   stop(options?: StopOptions): Promise<void>;
 }
@@ -78,8 +79,6 @@ const SUBTYPE = 'lcfs';
  */
 const READ_AHEAD_KIB = 1024;
 const STOP_TIMEOUT_MS = 10_000;
-/** Threads for /dev/fuse; more than a few only contend for its one queue. */
-const DEVICE_THREADS_MAX = 8;
 
 /** Mounts the volume. Throws LcfsError: `busy` if the mount point is taken, `invalid` if it can't be one, `io` if the kernel refuses. */
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
@@ -96,7 +95,7 @@ export async function startFuse(handle: VolumeHandle, options: FuseOptions): Pro
   }
   close(connection.mount);
   const minor = findMount(mountpoint)!.minor;
-  readAhead(minor, log);
+  setReadAhead(minor, READ_AHEAD_KIB, log);
   return session(connection, mountpoint, minor);
 }
 
@@ -136,7 +135,10 @@ interface Connection {
   readonly transport: Transport;
   readonly device: number;
   readonly mount: number;
+  /** Resolves when the connection and its content mount have ended. */
   readonly ended: Promise<void>;
+  /** Memory in which shared files are counted; undefined without passthrough. */
+  readonly sharing: SharedArrayBuffer | undefined;
   /** Ends a connection that was not attached. */
   drop(): Promise<void>;
 }
@@ -144,127 +146,86 @@ interface Connection {
 async function connect(handle: VolumeHandle, options: FuseOptions, log: (line: string) => void): Promise<Connection> {
   const wanted = options.transport ?? 'auto';
   if (wanted !== 'devfuse') {
-    const reason = allowUring(log) ?? (await tryConnect(handle, options, true));
+    const reason = allowUring(log) ?? (await tryConnect(handle, options, true, log));
     if (typeof reason !== 'string') return reason;
     if (wanted === 'uring') throw new LcfsError('io', `FUSE over io_uring is not to be had: ${reason}`);
     log(`FUSE over io_uring is not to be had (${reason}), using /dev/fuse`);
   }
-  const connection = await tryConnect(handle, options, false);
+  const connection = await tryConnect(handle, options, false, log);
   if (typeof connection === 'string') throw new LcfsError('io', `cannot serve FUSE: ${connection}`);
   return connection;
 }
 
 /** Connects and starts the threads; a string says why the transport can't be used. */
-async function tryConnect(handle: VolumeHandle, options: FuseOptions, uring: boolean): Promise<Connection | string> {
-  const { device, mount } = openConnection(options.source);
-  const agreed = answerInit(device, uring);
+async function tryConnect(
+  handle: VolumeHandle,
+  options: FuseOptions,
+  uring: boolean,
+  log: (line: string) => void,
+): Promise<Connection | string> {
+  const { device, mount } = openConnection({ source: options.source, subtype: SUBTYPE });
+  const agreed = answerInit(device, { uring, passthrough: options.passthrough !== 'off', content: false });
   if (uring && !agreed.uring) {
     close(mount);
     closeDevice(device);
     return 'the kernel does not offer it';
   }
-  const threads = new Threads(handle, device, agreed);
-  const ended = threads.ended.then(() => closeDevice(device));
+  const contents = agreed.passthrough ? await tryContents(handle, options.source, device, uring, log) : undefined;
+  const memory = newSharingMemory();
+  const sharing = contents === undefined ? null : { contents: contents.mount, memory };
+  const task = { handle, device, negotiated: agreed, openCounters: newOpenCounters(), service: 'volume', sharing } as const;
+  const threads = new Threads(task, (message) => announce(device, message));
+  const ended = threads.ended.then(() => closeDevice(device)).then(() => contents?.end());
   const drop = async (): Promise<void> => {
     close(mount);
     await ended;
   };
-  const refused = await threads.start(uring ? ringRoles(possibleCpus(), onlineCpus()) : deviceRoles());
-  if (refused === undefined) return { transport: uring ? 'uring' : 'devfuse', device, mount, ended, drop };
-  await drop();
-  return refused;
+  const refused = await threads.start(rolesFor(uring));
+  if (refused !== undefined) {
+    await drop();
+    return refused;
+  }
+  return { transport: uring ? 'uring' : 'devfuse', device, mount, ended, sharing: sharing?.memory, drop };
 }
 
-function openConnection(source: string): { device: number; mount: number } {
-  let device = -1;
-  try {
-    device = openDevice();
-    return { device, mount: createMount({ device, source, subtype: SUBTYPE }) };
-  } catch (error) {
-    if (device >= 0) closeDevice(device);
-    throw new LcfsError('io', `cannot create a FUSE mount: ${(error as Error).message}`);
+/** Starts the content mount; without it, or the right to use it, no files are shared. */
+async function tryContents(
+  handle: VolumeHandle,
+  source: string,
+  device: number,
+  uring: boolean,
+  log: (line: string) => void,
+): Promise<ContentSession | undefined> {
+  const contents = await startContents(handle, source, uring, log);
+  if (typeof contents === 'string') {
+    log(`containers do not share cached files: ${contents}`);
+    return undefined;
   }
+  const refused = refusesBacking(device, contents.mount);
+  if (refused === 0) return contents;
+  log(`containers do not share cached files: the kernel refuses FUSE passthrough (error ${refused})`);
+  await contents.end();
+  return undefined;
 }
 
-/** Answers the first request of a connection, which the kernel queues as soon as the mount is created. */
-function answerInit(device: number, uring: boolean): Negotiated {
-  const queue = new DeviceQueue(device);
-  const received = queue.receive();
-  if (received <= 0 || opcodeOf(queue.request) !== P.INIT) throw new LcfsError('io', `the kernel did not begin with INIT (${received})`);
-  const result = negotiate(queue.request, uring);
-  const sent = queue.answer(result);
-  if (result < 0) throw new LcfsError('io', 'the FUSE protocol of this kernel is too old: LCFS needs Linux 5.2 or later');
-  if (sent < 0) throw new LcfsError('io', `the kernel refused the reply to INIT (error ${-sent})`);
-  return negotiated(queue.request);
-}
-
-function deviceRoles(): WorkerRole[] {
-  const count = Math.min(Math.max(onlineCpus().length, 2), DEVICE_THREADS_MAX);
-  return Array.from({ length: count }, (_, index) => ({ kind: 'device', clone: index > 0 }));
-}
-
-/** The threads of one connection. */
-class Threads {
-  /** Resolves when all threads have ended. */
-  readonly ended: Promise<void>;
-  private readonly resolveEnded: () => void;
-  private readonly handle: VolumeHandle;
-  private readonly device: number;
-  private readonly agreed: Negotiated;
-  private readonly openCounters = newOpenCounters();
-  private running = 0;
-
-  constructor(handle: VolumeHandle, device: number, agreed: Negotiated) {
-    let resolve = (): void => undefined;
-    this.ended = new Promise((done) => (resolve = done));
-    this.resolveEnded = resolve;
-    this.handle = handle;
-    this.device = device;
-    this.agreed = agreed;
-  }
-
-  /** Starts one thread for each role; a string says why one of them can't do its work. */
-  async start(roles: readonly WorkerRole[]): Promise<string | undefined> {
-    const answers = await Promise.all(roles.map((role) => this.startOne(role)));
-    return answers.find((answer) => answer !== undefined);
-  }
-
-  private startOne(role: WorkerRole): Promise<string | undefined> {
-    const { handle, device, agreed: negotiated, openCounters } = this;
-    const task: WorkerTask = { handle, device, negotiated, openCounters, role };
-    const worker = new Worker(new URL('./worker.js', import.meta.url), { workerData: task, name: `fuse-${role.kind}` });
-    this.running++;
-    worker.on('error', panic);
-    worker.on('exit', () => {
-      if (--this.running === 0) this.resolveEnded();
-    });
-    return new Promise((resolve) => worker.on('message', (message: WorkerMessage) => this.hear(message, resolve)));
-  }
-
-  private hear(message: WorkerMessage, started: (refused: string | undefined) => void): void {
-    if (message.kind === 'ready') started(undefined);
-    else if (message.kind === 'unavailable') started(message.reason);
-    else announceLayerList(this.device);
-  }
-}
-
-/** Raises the read-ahead of the mount; without it everything works, only slower. */
-function readAhead(minor: number, log: (line: string) => void): void {
-  try {
-    writeFileSync(`/sys/class/bdi/0:${minor}/read_ahead_kb`, String(READ_AHEAD_KIB));
-  } catch (error) {
-    log(`cannot raise the read-ahead of the mount: ${(error as Error).message}`);
-  }
+/** Tells the kernel of what a thread did that it does not know. */
+function announce(device: number, message: Told): void {
+  if (message.kind === 'listed') announceLayerList(device);
+  else if (message.kind === 'behind' && message.contents) announceContents(device, message.layer, message.ino);
+  else if (message.kind === 'behind') announceAttributes(device, message.layer, message.ino);
 }
 
 function session(connection: Connection, mountpoint: string, minor: number): FuseSession {
-  const { transport, device, ended } = connection;
+  const { transport, device, ended, sharing } = connection;
+  const backings = sharing === undefined ? undefined : backingTable(sharing);
   return {
     mountpoint,
     transport,
+    passthrough: sharing !== undefined,
     connection: minor,
     device,
     ended,
+    sharedFiles: () => backings?.keys() ?? 0,
     invalidateLayer: (name) => announceLayer(device, name),
     stop: (options = {}) => stop(mountpoint, minor, ended, options),
   };

@@ -9,13 +9,17 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
+import type { LayerIndex } from '../layout/constants.js';
 import { pinThread } from '../linux/affinity.js';
 import { becomeIoFlusher, setNice } from '../linux/thread.js';
+import { whenLayerSeen } from './content.js';
 import { cloneDevice, closeDevice } from './device.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
+import { serveContents } from './dispatch.js';
 import { useDevice } from './forget.js';
 import type { Negotiated } from './init.js';
 import { useOpenCounters } from './open-files.js';
+import { useSharing, type Behind, type SharingTask } from './sharing.js';
 import { RingQueues, type QueueShare } from './ring-queue.js';
 import { whenListed } from './synthetic.js';
 import { useExtendedSetxattr } from './xattrs.js';
@@ -34,6 +38,10 @@ export interface WorkerTask {
   readonly negotiated: Negotiated;
   readonly openCounters: SharedArrayBuffer;
   readonly role: WorkerRole;
+  /** The mount, or its content mount (content.ts). */
+  readonly service: 'volume' | 'content';
+  /** How shared files are opened; null: there are none. */
+  readonly sharing: SharingTask | null;
 }
 
 /** What a thread tells the session. */
@@ -42,7 +50,11 @@ export type WorkerMessage =
   /** There is no such queue on this kernel; the thread ends. */
   | { readonly kind: 'unavailable'; readonly reason: string }
   /** The directory `layers` was listed. */
-  | { readonly kind: 'listed' };
+  | { readonly kind: 'listed' }
+  /** The kernel got to know the directory of a layer on the content mount. */
+  | { readonly kind: 'layer'; readonly layer: LayerIndex }
+  /** Something changed of which the kernel must be told. */
+  | ({ readonly kind: 'behind' } & Behind);
 
 /**
  * A request is served while its caller waits, on the same CPU if it came through the ring. With other work on that CPU a
@@ -80,14 +92,25 @@ function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): 
   ring.close();
 }
 
-function main(): void {
-  setNice(NICE);
-  becomeIoFlusher();
-  attachVolume(task.handle);
+function prepareVolume(): void {
   useDevice(task.device);
   useOpenCounters(task.openCounters);
   useExtendedSetxattr(task.negotiated.setxattrExtended);
   whenListed(() => tell({ kind: 'listed' }));
+  if (task.sharing !== null) useSharing(task.sharing, task.device, (behind) => tell({ kind: 'behind', ...behind }));
+}
+
+function prepareContent(): void {
+  serveContents();
+  whenLayerSeen((layer) => tell({ kind: 'layer', layer }));
+}
+
+function main(): void {
+  setNice(NICE);
+  becomeIoFlusher();
+  attachVolume(task.handle);
+  if (task.service === 'volume') prepareVolume();
+  else prepareContent();
   if (task.role.kind === 'device') serveDeviceRole(task.role.clone);
   else serveRingRole(task.role.shares, task.role.cpus);
 }

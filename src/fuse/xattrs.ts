@@ -6,6 +6,7 @@ import { getXattr, listXattr, removeXattr, setXattr } from '../engine/xattr.js';
 import { E2BIG, EINVAL, ERANGE } from '../linux/errno.js';
 import * as P from './protocol.js';
 import { argument, copyToScratch, inoOf, layerOf, replyNumber, stringLength, uidOf, type Request } from './request.js';
+import { attributesChanged } from './sharing.js';
 import { NAME_BYTES_MAX } from '../layout/constants.js';
 
 const TRUSTED = new TextEncoder().encode('trusted.');
@@ -34,7 +35,9 @@ export function setAttribute(r: Request): number {
   if (valueBytes > r.payloadBytes - length - 1) return -EINVAL;
   const clearSgid = extended && (argument(r, P.SETXATTR_EXTRA) & P.SETXATTR_KILL_SGID) !== 0;
   const flags = argument(r, P.SETXATTR_FLAGS);
-  return setXattr(layerOf(r), inoOf(r), r.bytes, r.payload, length, r.bytes, valueAt, valueBytes, flags, clearSgid);
+  const result = setXattr(layerOf(r), inoOf(r), r.bytes, r.payload, length, r.bytes, valueAt, valueBytes, flags, clearSgid);
+  if (result === 0) attributesChanged(r);
+  return result;
 }
 
 export function getAttribute(r: Request): number {
@@ -78,5 +81,8 @@ function startsWithTrusted(bytes: Uint8Array, at: number): boolean {
 
 export function removeAttribute(r: Request): number {
   const length = attributeNameLength(r, r.payload);
-  return length < 0 ? length : removeXattr(layerOf(r), inoOf(r), r.bytes, r.payload, length);
+  if (length < 0) return length;
+  const result = removeXattr(layerOf(r), inoOf(r), r.bytes, r.payload, length);
+  if (result === 0) attributesChanged(r);
+  return result;
 }

@@ -41,6 +41,7 @@ const SYS_FSCONFIG = 431;
 const SYS_FSMOUNT = 432;
 
 const CLOEXEC = 1;
+const ATTRIBUTE_READ_ONLY = 1;
 const ATTRIBUTE_NOATIME = 0x10;
 const CONFIG_FLAG = 0;
 const CONFIG_STRING = 1;
@@ -60,6 +61,8 @@ export interface MountOptions {
   readonly source: string;
   /** The type shown is fuse.<subtype>. */
   readonly subtype: string;
+  /** Nothing on it can be opened for writing. */
+  readonly readOnly?: boolean;
 }
 
 /** A step of mounting failed; `errno` says why, the message also what the kernel had to say. */
@@ -102,6 +105,7 @@ function configure(context: number, options: MountOptions): void {
   string('group_id', '0');
   flag('allow_other');
   flag('default_permissions');
+  if (options.readOnly === true) flag('ro');
   must(syscallConfig(SYS_FSCONFIG, context, CONFIG_CREATE, null, null, 0), 'creating the file system', context);
 }
 
@@ -114,7 +118,8 @@ export function createMount(options: MountOptions): number {
   const context = must(syscallOpen(SYS_FSOPEN, 'fuse', CLOEXEC), 'fsopen of fuse');
   try {
     configure(context, options);
-    return must(syscallMount(SYS_FSMOUNT, context, CLOEXEC, ATTRIBUTE_NOATIME), 'fsmount', context);
+    const attributes = ATTRIBUTE_NOATIME | (options.readOnly === true ? ATTRIBUTE_READ_ONLY : 0);
+    return must(syscallMount(SYS_FSMOUNT, context, CLOEXEC, attributes), 'fsmount', context);
   } finally {
     close(context);
   }

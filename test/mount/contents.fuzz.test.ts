@@ -3,7 +3,7 @@
  * a buffer in memory. What each sees must be the same at any time, also after the volume was mounted anew.
  */
 import assert from 'node:assert/strict';
-import { closeSync, constants, fstatSync, ftruncateSync, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, ftruncateSync, openSync, readFileSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import type { Transport } from '../../src/fuse/session.js';
@@ -111,6 +111,10 @@ class Pair {
     mapping.unmap();
   }
 
+  equals(bytes: Buffer): boolean {
+    return bytes.equals(this.model.subarray(0, this.size));
+  }
+
   close(): void {
     closeSync(this.fd);
     closeSync(this.direct);
@@ -124,14 +128,61 @@ class Pair {
   }
 }
 
-for (const transport of TRANSPORTS) describe(`contents over ${transport}`, { skip: cannotMount }, () => describeContents(transport));
+/** Somebody who had a file of the layer open before it changed there, and goes on seeing it as it was. */
+class Witness {
+  private readonly fd: number;
+  private readonly seen: Buffer;
+  private readonly isShared: boolean;
 
-function describeContents(transport: Transport): void {
+  constructor(path: string, isShared: boolean) {
+    this.fd = openSync(path, 'r');
+    this.seen = readFileSync(this.fd);
+    this.isShared = isShared && this.seen.length > 0;
+  }
+
+  compare(): void {
+    const now = Buffer.alloc(FILE_BYTES_MAX);
+    const length = readSync(this.fd, now, 0, FILE_BYTES_MAX, 0);
+    if (this.isShared) assert.ok(this.seen.equals(now.subarray(0, length)));
+    closeSync(this.fd);
+  }
+}
+
+for (const transport of TRANSPORTS) {
+  for (const passthrough of ['auto', 'off'] as const) {
+    const name = `contents over ${transport}, passthrough ${passthrough}`;
+    describe(name, { skip: cannotMount }, () => describeContents(transport, passthrough));
+  }
+}
+
+function describeContents(transport: Transport, passthrough: 'auto' | 'off'): void {
   let mounted: Mounted;
   before(async () => {
-    mounted = await new Mounted(transport).ready();
+    mounted = await new Mounted(transport, 1 << 30, passthrough).ready();
   });
   after(() => mounted.end());
+
+  it('are the same in a layer that inherits them, and stay so below it', async () => {
+    const chance = new Random();
+    console.log(`# seed of the random operations: LCFS_SEED=${chance.seed}`);
+    await mounted.must({ order: 'create', name: 'layer 0' });
+    let earlier: Pair | undefined;
+    for (let round = 0; round < 2 * ROUNDS; round++) {
+      const path = join(mounted.layers, `layer ${round}`, 'file');
+      const before = earlier === undefined ? undefined : new Witness(path, passthrough === 'auto');
+      const pair = new Pair(path, chance);
+      if (earlier !== undefined) pair.take(earlier);
+      pair.compare();
+      for (let i = 0; i < OPERATIONS / 5; i++) pair.step();
+      pair.compare();
+      pair.close();
+      before?.compare();
+      await mounted.must({ order: 'create', name: `layer ${round + 1}`, parent: `layer ${round}` });
+      earlier = pair;
+    }
+    assert.ok(earlier!.equals(readFileSync(join(mounted.layers, `layer ${2 * ROUNDS}`, 'file'))));
+    await mounted.prove();
+  });
 
   it('are the same on every path', async () => {
     const chance = new Random();

@@ -28,15 +28,17 @@ export class Mounted {
   readonly layers = join(this.mountpoint, 'layers');
   transport: Transport = 'devfuse';
   connection = 0;
+  /** Whether layers share what is cached of their files. */
+  passthrough = false;
   readonly server: ChildProcess;
   private readonly reports: Report[] = [];
   private wake = (): void => undefined;
 
   /** Starts the server; `ready` waits for it. */
-  constructor(transport: Transport | 'auto', bytes = VOLUME_BYTES) {
+  constructor(transport: Transport | 'auto', bytes = VOLUME_BYTES, passthrough: 'auto' | 'off' = 'auto') {
     chmodSync(this.folder, 0o755);
     mkdirSync(this.mountpoint);
-    this.server = fork(SERVER, [join(this.folder, 'volume'), this.mountpoint, transport, String(bytes)]);
+    this.server = fork(SERVER, [join(this.folder, 'volume'), this.mountpoint, transport, String(bytes), passthrough]);
     this.server.on('message', (report: Report) => this.take(report));
     this.server.on('exit', (code, signal) => this.take({ kind: 'ended', message: `the server ended with ${code ?? signal}` }));
   }
@@ -60,6 +62,7 @@ export class Mounted {
     if (report.kind === 'ended') throw new Error(report.message);
     this.transport = report.transport!;
     this.connection = report.connection!;
+    this.passthrough = report.passthrough!;
     return this;
   }
 

@@ -1,10 +1,11 @@
 /**
- * A process that serves a new volume for tests: `server.js VOLUME MOUNTPOINT TRANSPORT BYTES`, started with an IPC channel.
+ * A process that serves a new volume for tests: `server.js VOLUME MOUNTPOINT TRANSPORT BYTES PASSTHROUGH`, started with an IPC channel.
  * It says `ready`, then answers orders. When the channel closes, because the test is done or dead, it takes the mount away
  * whatever its state, and ends.
  */
 import { checkVolume } from '../../src/engine/check.js';
 import { createLayer, removeLayer, renameLayer, sealLayer } from '../../src/engine/layers.js';
+import { readStats } from '../../src/engine/stats.js';
 import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { startFuse, type FuseSession, type StopOptions, type Transport } from '../../src/fuse/session.js';
 import { LcfsError } from '../../src/engine/errors.js';
@@ -16,18 +17,29 @@ export type Order =
   | { readonly order: 'rename'; readonly name: string; readonly newName: string }
   | { readonly order: 'stop'; readonly options: StopOptions }
   | { readonly order: 'start' }
-  | { readonly order: 'check' };
+  | { readonly order: 'check' | 'count' };
 
 export interface Report {
   readonly kind: 'ready' | 'done' | 'failed' | 'ended';
   readonly transport?: Transport;
   readonly connection?: number;
+  readonly passthrough?: boolean;
+  /** Shared files that are open. */
+  readonly sharedFiles?: number;
+  /** READ requests so far. */
+  readonly reads?: number;
   readonly message?: string;
   readonly code?: string;
   readonly errors?: readonly string[];
 }
 
-const [volume, mountpoint, transport, bytes] = process.argv.slice(2) as [string, string, Transport | 'auto', string];
+const [volume, mountpoint, transport, bytes, passthrough] = process.argv.slice(2) as [
+  string,
+  string,
+  Transport | 'auto',
+  string,
+  'auto' | 'off',
+];
 
 function tell(report: Report): void {
   process.send!(report);
@@ -38,17 +50,23 @@ const handle = openVolume(volume, { cacheBytes: 32 << 20 });
 let session: FuseSession;
 
 async function start(): Promise<void> {
-  session = await startFuse(handle, { mountpoint, source: volume, transport });
+  session = await startFuse(handle, { mountpoint, source: volume, transport, passthrough });
   void session.ended.then(() => tell({ kind: 'ended' }));
-  tell({ kind: 'ready', transport: session.transport, connection: session.connection });
+  tell({ kind: 'ready', transport: session.transport, connection: session.connection, passthrough: session.passthrough });
 }
 
 async function obey(order: Order): Promise<Report> {
   if (order.order === 'check') return { kind: 'done', errors: checkVolume({ data: true }).errors };
+  if (order.order === 'count') return { kind: 'done', sharedFiles: session.sharedFiles(), reads: countReads() };
   if (order.order === 'start') await start();
   else if (order.order === 'stop') await session.stop(order.options);
   else changeLayer(order);
   return { kind: 'done' };
+}
+
+function countReads(): number {
+  const reads = readStats().flatMap(({ operations }) => operations.filter(({ kind }) => kind === 'read'));
+  return reads.reduce((sum, { count }) => sum + count, 0);
 }
 
 function changeLayer(order: Order): void {

@@ -37,12 +37,14 @@ const copyCall = longCall('copy_file_range', 'int', 'void *', 'int', 'void *', '
 const mknodCall = call('mknod', 'str', 'uint', 'uint64_t');
 const flockCall = call('flock', 'int', 'int');
 const fcntlCall = call('fcntl', 'int', 'int', 'void *');
+const fcntlNumber = call('fcntl', 'int', 'int', 'long');
 const setxattrCall = call('lsetxattr', 'str', 'str', 'void *', 'size_t', 'int');
 const getxattrCall = longCall('lgetxattr', 'str', 'str', 'void *', 'size_t');
 const listxattrCall = longCall('llistxattr', 'str', 'void *', 'size_t');
 const removexattrCall = call('lremovexattr', 'str', 'str');
 const statxCall = call('statx', 'int', 'str', 'int', 'uint', 'void *');
 const utimensatCall = call('utimensat', 'int', 'str', 'void *', 'int');
+const truncateCall = call('truncate', 'str', 'long');
 const umountCall = call('umount2', 'str', 'int');
 const mountCall = call('mount', 'str', 'str', 'str', 'ulong', 'str');
 const setfsuidCall = libc.func('setfsuid', 'int', ['uint']) as (uid: number) => number;
@@ -66,6 +68,11 @@ const mmapCall = libc.func('mmap', 'uint64_t', ['uint64_t', 'size_t', 'int', 'in
   fd: number,
   offset: number,
 ) => number;
+const mincoreCall = libc.func('mincore', 'int', ['uint64_t', 'size_t', 'void *']) as (
+  at: number,
+  bytes: number,
+  pages: Uint8Array,
+) => number;
 const msync = libc.func('msync', 'int', ['uint64_t', 'size_t', 'int']) as (at: number, bytes: number, flags: number) => number;
 const munmap = libc.func('munmap', 'int', ['uint64_t', 'size_t']) as (at: number, bytes: number) => number;
 
@@ -87,6 +94,9 @@ export const fallocate = (fd: number, mode: number, offset: number, bytes: numbe
 export const lseek = (fd: number, offset: number, whence: number): number => lseekCall(fd, offset, whence);
 export const flock = (fd: number, operation: number): number => flockCall(fd, operation);
 export const mount = (source: string, target: string, flags: number): number => mountCall(source, target, null, flags, null);
+export const truncate = (path: string, bytes: number): number => truncateCall(path, bytes);
+/** fcntl(F_SETLEASE): type 0 read, 1 write, 2 none. */
+export const setLease = (fd: number, type: number): number => fcntlNumber(fd, 1024, type);
 export const umount = (path: string, flags = 0): number => umountCall(path, flags);
 
 /** Gives a file opened with O_TMPFILE a name. */
@@ -171,16 +181,25 @@ export function getdents(fd: number, bytes: number): string[] {
 
 export interface Mapping {
   readonly bytes: Uint8Array;
+  /** How many of its pages the page cache has. */
+  cachedPages(): number;
   sync(): void;
   unmap(): void;
 }
 
-/** Maps `bytes` bytes of a file for reading and writing. */
-export function mmap(fd: number, bytes: number, shared: boolean): Mapping {
-  const address = Number(mmapCall(0, bytes, 3, shared ? 1 : 2, fd, 0));
+function cachedPages(address: number, bytes: number): number {
+  const pages = new Uint8Array(Math.ceil(bytes / 4096));
+  if (mincoreCall(address, bytes, pages) !== 0) throw new Error(`mincore: error ${errno()}`);
+  return pages.reduce((sum, page) => sum + (page & 1), 0);
+}
+
+/** Maps `bytes` bytes of a file for reading and writing, or only for reading. */
+export function mmap(fd: number, bytes: number, shared: boolean, readOnly = false): Mapping {
+  const address = Number(mmapCall(0, bytes, readOnly ? 1 : 3, shared ? 1 : 2, fd, 0));
   if (address >= 2 ** 47) throw new Error(`mmap: error ${errno()}`);
   return {
     bytes: new Uint8Array(koffi.view(address, bytes)),
+    cachedPages: () => cachedPages(address, bytes),
     sync: () => void msync(address, bytes, 4),
     unmap: () => void munmap(address, bytes),
   };

@@ -1,0 +1,98 @@
+/**
+ * Backing ids: what the kernel calls the content files that openings pass through to. Each content file has one while any
+ * opening of the connection uses it, counted in a table that all threads share; it is closed with the last opening.
+ *
+ * Making one looks the content file up on the content mount, which other threads of this process serve: no lock of any kind
+ * may be held. Two threads may so make an id for the same file at once; the second takes that of the first and closes its
+ * own.
+ */
+import koffi from 'koffi';
+import type { Ino, LayerIndex } from '../layout/constants.js';
+import { EISDIR } from '../linux/errno.js';
+import { close, errno, ioBuffer, ioctl } from '../linux/libc.js';
+import { writeHex } from './content-names.js';
+import type { CountTable } from './count-table.js';
+import * as P from './protocol.js';
+
+const openat = koffi.load('libc.so.6').func('openat', 'int', ['int', 'uint64_t', 'int']) as (
+  directory: number,
+  path: number,
+  flags: number,
+) => number;
+
+const O_PATH = 0o10000000;
+const O_CLOEXEC = 0o2000000;
+const O_NOFOLLOW = process.arch === 'arm64' ? 0o100000 : 0o400000;
+
+/** The path of a content file, then the argument of the ioctls. */
+const memory = ioBuffer(4096);
+const MAP = 1024;
+const map = new Uint32Array(memory.bytes.buffer, memory.bytes.byteOffset + MAP, P.BACKING_MAP_BYTES / 4);
+
+const SLASH = 0x2f;
+
+let table: CountTable;
+let contentMount = -1;
+let device = -1;
+
+export function useBackings(backings: CountTable, contents: number, fuse: number): void {
+  table = backings;
+  contentMount = contents;
+  device = fuse;
+}
+
+/** One more opening of the contents of a layer's file. Returns their backing id; 0 if there is no way to get one. */
+export function acquireBacking(layer: LayerIndex, ino: Ino): number {
+  return table.take(layer, ino) || makeBacking(layer, ino);
+}
+
+/** The end of an opening. */
+export function releaseBacking(layer: LayerIndex, ino: Ino): void {
+  const backing = table.drop(layer, ino);
+  if (backing !== 0) closeBacking(device, backing);
+}
+
+function makeBacking(layer: LayerIndex, ino: Ino): number {
+  const made = openBacking(device, contentMount, layer, ino);
+  if (made <= 0) return 0;
+  const backing = table.put(layer, ino, made);
+  if (backing !== made) closeBacking(device, made);
+  return backing;
+}
+
+/** A new id for a content file; 0 if it can't be opened or the kernel refuses. */
+function openBacking(fuse: number, contents: number, layer: LayerIndex, ino: Ino): number {
+  writePath(layer, ino);
+  const file = openat(contents, memory.address, O_PATH | O_CLOEXEC | O_NOFOLLOW);
+  if (file < 0) return 0;
+  const backing = registerBacking(fuse, file);
+  close(file);
+  return Math.max(backing, 0);
+}
+
+/** The id that the kernel gives an open file; below 0 if it refuses. */
+function registerBacking(fuse: number, file: number): number {
+  map.fill(0);
+  map[0] = file;
+  return ioctl(fuse, P.IOCTL_BACKING_OPEN, memory.address + MAP);
+}
+
+function closeBacking(fuse: number, backing: number): void {
+  map[0] = backing;
+  ioctl(fuse, P.IOCTL_BACKING_CLOSE, memory.address + MAP);
+}
+
+/** Writes `<layer>/<ino>`, both hexadecimal, with its end. */
+function writePath(layer: LayerIndex, ino: Ino): void {
+  const bytes = memory.bytes;
+  let at = writeHex(bytes, 0, layer);
+  bytes[at++] = SLASH;
+  at = writeHex(bytes, at, ino);
+  bytes[at] = 0;
+}
+
+/** Why the kernel gives no backing ids for this connection, as an error number; 0 if it does. */
+export function refusesBacking(fuse: number, contents: number): number {
+  // A directory can't have one, which is all that the kernel must object to.
+  return registerBacking(fuse, contents) < 0 && errno() === EISDIR ? 0 : errno();
+}

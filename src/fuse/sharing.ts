@@ -1,0 +1,217 @@
+/**
+ * Shared files: one page cache for all layers that have the same contents.
+ *
+ * A regular file with data that its layer has not changed is shown under its *shared* nodeid and opened with passthrough:
+ * the kernel reads from and maps the content file (content.ts) that all layers share which inherit it, and asks us no more.
+ * Who opens it for writing, truncates it or gives it another name makes it *private* to its layer first:
+ *
+ *   1. the engine notes that its contents are the layer's own (makePrivate); nothing is copied
+ *   2. the request is answered with ESTALE, so the kernel looks the name up again and finds the private nodeid
+ *   3. the request comes back with that, and is served as any
+ *
+ * Openings from before go on reading the old contents, as on overlayfs.
+ *
+ * Rules of the kernel (INIT with PASSTHROUGH)
+ *  K1  All passthrough openings of an inode have the same backing id. So there is one for each content file, held while
+ *      any opening uses it.
+ *  K2  While an inode has passthrough openings, the others must be passthrough, too. An opening with both DIRECT_IO and
+ *      PASSTHROUGH reads and writes through us, but maps the content file.
+ *
+ * Invariants
+ *  S1  What is mapped or cached of a content file can't be written: the content mount is read-only. So an inode with
+ *      passthrough openings is never opened for writing (K2 would have the content file opened so).
+ *  S2  An opening is counted before it is seen whether its file is still shared, and a file made private before the
+ *      openings are looked at. So whoever finds no openings of a private file knows that there will be none.
+ *  S3  No lock, neither of the engine nor of a table, is held while a thread calls into the content mount: it would wait
+ *      for another thread of this process.
+ *  S4  The mode of an inode never goes back from private to shared within a layer.
+ *
+ * The back door: a task that comes back with the shared nodeid although it was refused (tickets.ts) has no way to the
+ * private one. It is served there, past the page cache (DIRECT_IO), with the layer's own contents. What it changes is
+ * announced to the kernel for the private inode (the session does that, as no request may be under way in that thread).
+ */
+import { makePrivate } from '../engine/attributes.js';
+import { foundAt, getInode, isFoundFixed, isFoundShared } from '../engine/inode.js';
+import { beginRead, end, opRecord } from '../engine/operation.js';
+import type { Ino, LayerIndex } from '../layout/constants.js';
+import {
+  inodeBlocks,
+  inodeContentLayer,
+  inodeSizeHi,
+  inodeSizeLo,
+  layerParent,
+  setInodeBlocks,
+  setInodeSizeHi,
+  setInodeSizeLo,
+} from '../layout/records.js';
+import { ESTALE } from '../linux/errno.js';
+import { acquireBacking, releaseBacking, useBackings } from './backing.js';
+import { COUNT_TABLE_BYTES, CountTable } from './count-table.js';
+import { isPrivate, nodeIno, nodeLow, sharedLow } from './node.js';
+import * as P from './protocol.js';
+import { layerOf, nodeLowOf, type Request } from './request.js';
+import { TICKETS_BYTES, Tickets } from './tickets.js';
+
+/** What a thread needs to open shared files. */
+export interface SharingTask {
+  /** Descriptor of the content mount. */
+  readonly contents: number;
+  /** Memory of all threads of the connection. */
+  readonly memory: SharedArrayBuffer;
+}
+
+const BACKINGS_AT = 0;
+const OPENINGS_AT = COUNT_TABLE_BYTES;
+const TICKETS_AT = 2 * COUNT_TABLE_BYTES;
+
+export function newSharingMemory(): SharedArrayBuffer {
+  return new SharedArrayBuffer(TICKETS_AT + TICKETS_BYTES);
+}
+
+/** The backing ids of a connection, by content file. */
+export function backingTable(memory: SharedArrayBuffer): CountTable {
+  return new CountTable(memory, BACKINGS_AT);
+}
+
+/** Something of an inode changed of which the kernel must be told. */
+export interface Behind {
+  readonly layer: LayerIndex;
+  readonly ino: Ino;
+  /** Contents changed through the shared inode, or names: more than attributes. */
+  readonly contents: boolean;
+}
+
+let sharing = false;
+/** Passthrough openings of each shared inode; the number is 1 + the layer of the contents. */
+let openings: CountTable;
+let tickets: Tickets;
+let tellBehind = (_behind: Behind): void => undefined;
+
+/** Lets this thread give out shared nodeids. `tell` takes what the session must announce. */
+export function useSharing(task: SharingTask, device: number, tell: (behind: Behind) => void): void {
+  openings = new CountTable(task.memory, OPENINGS_AT);
+  tickets = new Tickets(task.memory, TICKETS_AT);
+  useBackings(backingTable(task.memory), task.contents, device);
+  tellBehind = tell;
+  sharing = true;
+}
+
+/** Whether there are shared nodeids on this connection. */
+export function isSharing(): boolean {
+  return sharing;
+}
+
+/** Low word of the nodeid under which the inode found is shown. */
+export function lowOfFound(ino: Ino): number {
+  return sharing && isFoundShared() ? sharedLow(ino) : nodeLow(ino);
+}
+
+/** Whether the request comes under a shared nodeid. */
+export function isShared(r: Request): boolean {
+  return !isPrivate(nodeLowOf(r));
+}
+
+// Opening
+
+/**
+ * Begins a passthrough opening of a shared inode. Returns the backing id; or 0 if it can't be opened so, because the file
+ * is private by now or there are no more ids. `openedContents` is then the layer of the contents.
+ */
+export function beginPassthrough(layer: LayerIndex, ino: Ino): number {
+  const failed = getInode(layer, ino);
+  if (failed < 0 || !isFoundFixed()) return 0;
+  openedContents = inodeContentLayer(foundAt);
+  const counted = openings.put(layer, ino, openedContents + 1);
+  if (counted === 0) return 0;
+  // S2: the file may have become private while it was not counted.
+  const backing = getInode(layer, ino) === 0 && isFoundFixed() ? acquireBacking(openedContents, ino) : 0;
+  if (backing === 0) openings.drop(layer, ino);
+  return backing;
+}
+
+/** Layer of the contents that the last call of `beginPassthrough` or `joinPassthrough` opened. */
+export let openedContents: LayerIndex = 0;
+
+/** One more opening of an inode that has some, whatever became of the file. Returns the backing id, or 0 if it has none. */
+export function joinPassthrough(layer: LayerIndex, ino: Ino): number {
+  const number = openings.take(layer, ino);
+  if (number === 0) return 0;
+  openedContents = number - 1;
+  const backing = acquireBacking(openedContents, ino);
+  if (backing === 0) openings.drop(layer, ino);
+  return backing;
+}
+
+export function endPassthrough(layer: LayerIndex, ino: Ino, contents: LayerIndex): void {
+  releaseBacking(contents, ino);
+  openings.drop(layer, ino);
+}
+
+/** Whether a shared inode has passthrough openings. */
+export function isOpenShared(layer: LayerIndex, ino: Ino): boolean {
+  return openings.numberOf(layer, ino) !== 0;
+}
+
+// The switch
+
+/**
+ * For a request under the shared nodeid (layer, ino) that is to change contents or names: makes the file private. Returns
+ * -ESTALE to send the caller to the private nodeid, 0 if he has been there and must be served here, or why it can't be.
+ */
+export function leaveShared(r: Request, layer: LayerIndex, ino: Ino): number {
+  if (!sharing) return -ESTALE;
+  const failed = makePrivate(layer, ino);
+  if (failed < 0) return failed;
+  return tickets.show(layer, sharedLow(ino), r.words[r.head + P.IN_PID]!) ? 0 : -ESTALE;
+}
+
+// The other inode that the kernel may have of a file
+
+/** Contents or names changed through the shared inode. */
+export function contentsChanged(layer: LayerIndex, ino: Ino): void {
+  tellBehind({ layer, ino, contents: true });
+}
+
+/** Permissions, owner or extended attributes changed through one inode: the other must not show the old ones. `foundAt` is lost. */
+export function attributesChanged(r: Request): void {
+  if (!sharing) return;
+  const layer = layerOf(r);
+  const ino = nodeIno(nodeLowOf(r));
+  if (isShared(r) ? isPrivateNow(layer, ino) : mayBeOpenShared(layer, ino)) tellBehind({ layer, ino, contents: false });
+}
+
+function isPrivateNow(layer: LayerIndex, ino: Ino): boolean {
+  return getInode(layer, ino) === 0 && !isFoundFixed();
+}
+
+/** Whether the kernel may know a private file as a shared one, from the time before it became private. */
+function mayBeOpenShared(layer: LayerIndex, ino: Ino): boolean {
+  const parent = parentOf(layer);
+  return parent > 0 && getInode(parent, ino) === 0 && isFoundFixed();
+}
+
+/** The parent of a layer; 0 if it has none, a negative error number if it is gone. */
+function parentOf(layer: LayerIndex): LayerIndex {
+  const refused = beginRead(layer);
+  return refused < 0 ? refused : end(layerParent(opRecord()));
+}
+
+/**
+ * Fills `foundAt` with what a shared inode shows: that of the layer. If its contents are the layer's own by now, size and
+ * blocks are those that the openings from before see, as long as there are any. Returns 0 or a negative error number.
+ */
+export function getShared(layer: LayerIndex, ino: Ino): number {
+  const failed = getInode(layer, ino);
+  if (failed < 0 || isFoundFixed()) return failed;
+  const number = openings.numberOf(layer, ino);
+  if (number === 0 || getInode(number - 1, ino) < 0) return getInode(layer, ino);
+  const sizeLo = inodeSizeLo(foundAt);
+  const sizeHi = inodeSizeHi(foundAt);
+  const blocks = inodeBlocks(foundAt);
+  const gone = getInode(layer, ino);
+  if (gone < 0) return gone;
+  setInodeSizeLo(foundAt, sizeLo);
+  setInodeSizeHi(foundAt, sizeHi);
+  setInodeBlocks(foundAt, blocks);
+  return 0;
+}
