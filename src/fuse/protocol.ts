@@ -358,6 +358,7 @@ export const BACKING_MAP_BYTES = 16;
 
 /** Flags of open(2) as they travel in OPEN and CREATE. */
 export const O_ACCMODE = 3;
+export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_APPEND = 0o2000;
 export const O_EXCL = 0o200;

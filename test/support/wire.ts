@@ -23,6 +23,8 @@ export interface RawRequest {
   readonly payload?: Uint8Array;
   readonly uid?: number;
   readonly gid?: number;
+  /** The task that asks; 1 if it is all the same. */
+  readonly task?: number;
   /** Length of the message, if it is to be another than it should. */
   readonly length?: number;
   /** Extensions, in units of 8 bytes, that the header claims. */
@@ -51,7 +53,7 @@ export const wide = (value: number): [number, number] => [value % 2 ** 32, Math.
 function header(raw: RawRequest, length: number): Uint8Array {
   const { node } = raw;
   const low = node.raw ?? nodeLow(node.ino ?? 0);
-  const words = [length, raw.opcode, 2, 0, low, node.layer, raw.uid ?? 0, raw.gid ?? 0, 1, raw.extensions ?? 0];
+  const words = [length, raw.opcode, 2, 0, low, node.layer, raw.uid ?? 0, raw.gid ?? 0, raw.task ?? 1, raw.extensions ?? 0];
   return wordBytes(words);
 }
 
