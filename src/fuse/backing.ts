@@ -1,6 +1,7 @@
 /**
  * Backing ids: what the kernel calls the content files that openings pass through to. Each content file has one while any
- * opening of the connection uses it, counted in a table that all threads share; it is closed with the last opening.
+ * opening of the connection uses it, counted in a table that all threads share. After the last one it is kept for the next
+ * for a while (idle-ids.ts).
  *
  * Making one looks the content file up on the content mount, which other threads of this process serve: no lock of any kind
  * may be held. Two threads may so make an id for the same file at once; the second takes that of the first and closes its
@@ -12,6 +13,7 @@ import { EISDIR } from '../linux/errno.js';
 import { close, errno, ioBuffer, ioctl } from '../linux/libc.js';
 import { writeHex } from './content-names.js';
 import type { CountTable } from './count-table.js';
+import type { IdleIds } from './idle-ids.js';
 import * as P from './protocol.js';
 
 const openat = koffi.load('libc.so.6').func('openat', 'int', ['int', 'uint64_t', 'int']) as (
@@ -32,11 +34,13 @@ const map = new Uint32Array(memory.bytes.buffer, memory.bytes.byteOffset + MAP, 
 const SLASH = 0x2f;
 
 let table: CountTable;
+let idle: IdleIds;
 let contentMount = -1;
 let device = -1;
 
-export function useBackings(backings: CountTable, contents: number, fuse: number): void {
+export function useBackings(backings: CountTable, idleIds: IdleIds, contents: number, fuse: number): void {
   table = backings;
+  idle = idleIds;
   contentMount = contents;
   device = fuse;
 }
@@ -49,12 +53,19 @@ export function acquireBacking(layer: LayerIndex, ino: Ino): number {
 /** The end of an opening. */
 export function releaseBacking(layer: LayerIndex, ino: Ino): void {
   const backing = table.drop(layer, ino);
-  if (backing !== 0) closeBacking(device, backing);
+  if (backing === 0) return;
+  const before = idle.keep(layer, ino, backing);
+  if (before !== 0) closeBacking(device, before);
+}
+
+/** Closes the ids that are kept of a layer that was removed. For a thread that serves no requests. */
+export function closeIdle(idleIds: IdleIds, fuse: number, layer: LayerIndex): void {
+  for (const backing of idleIds.takeLayer(layer)) closeBacking(fuse, backing);
 }
 
 function makeBacking(layer: LayerIndex, ino: Ino): number {
-  const made = openBacking(device, contentMount, layer, ino);
-  if (made <= 0) return 0;
+  const made = idle.take(layer, ino) || openBacking(device, contentMount, layer, ino);
+  if (made === 0) return 0;
   const backing = table.put(layer, ino, made);
   if (backing !== made) closeBacking(device, made);
   return backing;

@@ -31,12 +31,16 @@ const ENTRIES = 4;
 const READ_AHEAD_KIB = 1024;
 const SWEEP_MS = 5000;
 
-/** Starts the content mount of an open volume. A string says why there can't be one. */
+/**
+ * Starts the content mount of an open volume. `removed` is called when a layer is gone, before its contents are dropped. A
+ * string says why there can't be a content mount.
+ */
 export async function startContents(
   handle: VolumeHandle,
   source: string,
   uring: boolean,
   log: (line: string) => void,
+  removed: (layer: LayerIndex) => void,
 ): Promise<ContentSession | string> {
   const { device, mount } = openConnection({ source, subtype: SUBTYPE, readOnly: true });
   const negotiated = answerInit(device, { uring, passthrough: false, content: true });
@@ -54,7 +58,7 @@ export async function startContents(
   }
   const minor = minorOf(mount);
   setReadAhead(minor, READ_AHEAD_KIB, log);
-  const sweeper = setInterval(() => forgetRemoved(device, layers), SWEEP_MS).unref();
+  const sweeper = setInterval(() => forgetRemoved(device, layers, removed), SWEEP_MS).unref();
   return { mount, end: () => endContents(minor, mount, sweeper, ended) };
 }
 
@@ -63,9 +67,10 @@ function minorOf(mount: number): number {
   return (dev & 0xff) | ((dev >>> 12) & ~0xff);
 }
 
-function forgetRemoved(device: number, layers: Set<LayerIndex>): void {
+function forgetRemoved(device: number, layers: Set<LayerIndex>, removed: (layer: LayerIndex) => void): void {
   for (const layer of layers) {
     if (getInode(layer, ROOT_INO) === 0) continue;
+    removed(layer);
     announceContentLayer(device, layer);
     layers.delete(layer);
   }

@@ -22,14 +22,15 @@ import type { VolumeHandle } from '../engine/volume.js';
 import { EBUSY } from '../linux/errno.js';
 import { close } from '../linux/libc.js';
 import { abortConnection, attachMount, findMount, listMounts, unmount } from '../linux/mount.js';
-import { refusesBacking } from './backing.js';
+import type { LayerIndex } from '../layout/constants.js';
+import { closeIdle, refusesBacking } from './backing.js';
 import { Threads, answerInit, openConnection, rolesFor, setReadAhead, type Told } from './connection.js';
 import { startContents, type ContentSession } from './content-session.js';
 import { closeDevice } from './device.js';
 import { announceAttributes, announceContents, announceLayer, announceLayerList } from './notify.js';
 import { newOpenCounters } from './open-files.js';
 import { allowUring } from './ring-plan.js';
-import { backingTable, newSharingMemory } from './sharing.js';
+import { backingTable, idleTable, newSharingMemory } from './sharing.js';
 
 export type Transport = 'uring' | 'devfuse';
 
@@ -170,8 +171,9 @@ async function tryConnect(
     closeDevice(device);
     return 'the kernel does not offer it';
   }
-  const contents = agreed.passthrough ? await tryContents(handle, options.source, device, uring, log) : undefined;
   const memory = newSharingMemory();
+  const removed = (layer: LayerIndex): void => closeIdle(idleTable(memory), device, layer);
+  const contents = agreed.passthrough ? await tryContents(handle, options.source, device, uring, log, removed) : undefined;
   const sharing = contents === undefined ? null : { contents: contents.mount, memory };
   const task = { handle, device, negotiated: agreed, openCounters: newOpenCounters(), service: 'volume', sharing } as const;
   const threads = new Threads(task, (message) => announce(device, message));
@@ -195,8 +197,9 @@ async function tryContents(
   device: number,
   uring: boolean,
   log: (line: string) => void,
+  removed: (layer: LayerIndex) => void,
 ): Promise<ContentSession | undefined> {
-  const contents = await startContents(handle, source, uring, log);
+  const contents = await startContents(handle, source, uring, log, removed);
   if (typeof contents === 'string') {
     log(`containers do not share cached files: ${contents}`);
     return undefined;

@@ -12,8 +12,8 @@
  * Openings from before go on reading the old contents, as on overlayfs.
  *
  * Rules of the kernel (INIT with PASSTHROUGH)
- *  K1  All passthrough openings of an inode have the same backing id. So there is one for each content file, held while
- *      any opening uses it.
+ *  K1  All passthrough openings of an inode have the same backing id. So there is one for each content file, held at least
+ *      while any opening uses it.
  *  K2  While an inode has passthrough openings, the others must be passthrough, too. An opening with both DIRECT_IO and
  *      PASSTHROUGH reads and writes through us, but maps the content file.
  *
@@ -47,6 +47,7 @@ import {
 import { ESTALE } from '../linux/errno.js';
 import { acquireBacking, releaseBacking, useBackings } from './backing.js';
 import { COUNT_TABLE_BYTES, CountTable } from './count-table.js';
+import { IDLE_IDS_BYTES, IdleIds } from './idle-ids.js';
 import { isPrivate, nodeIno, nodeLow, sharedLow } from './node.js';
 import * as P from './protocol.js';
 import { layerOf, nodeLowOf, type Request } from './request.js';
@@ -63,9 +64,15 @@ export interface SharingTask {
 const BACKINGS_AT = 0;
 const OPENINGS_AT = COUNT_TABLE_BYTES;
 const TICKETS_AT = 2 * COUNT_TABLE_BYTES;
+const IDLE_AT = TICKETS_AT + TICKETS_BYTES;
 
 export function newSharingMemory(): SharedArrayBuffer {
-  return new SharedArrayBuffer(TICKETS_AT + TICKETS_BYTES);
+  return new SharedArrayBuffer(IDLE_AT + IDLE_IDS_BYTES);
+}
+
+/** The backing ids that are kept for the next opening. */
+export function idleTable(memory: SharedArrayBuffer): IdleIds {
+  return new IdleIds(memory, IDLE_AT);
 }
 
 /** The backing ids of a connection, by content file. */
@@ -91,7 +98,7 @@ let tellBehind = (_behind: Behind): void => undefined;
 export function useSharing(task: SharingTask, device: number, tell: (behind: Behind) => void): void {
   openings = new CountTable(task.memory, OPENINGS_AT);
   tickets = new Tickets(task.memory, TICKETS_AT);
-  useBackings(backingTable(task.memory), task.contents, device);
+  useBackings(backingTable(task.memory), idleTable(task.memory), task.contents, device);
   tellBehind = tell;
   sharing = true;
 }
