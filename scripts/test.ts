@@ -23,7 +23,7 @@ const TEST_TIMEOUT_MS = 1_200_000;
 
 /** Source files of tests, units first. From sources, because dist/ may hold tests that are gone. */
 function testFiles(): string[] {
-  return ['src', 'scripts', 'test'].flatMap((folder) =>
+  return ['src', 'scripts', 'bench', 'test'].flatMap((folder) =>
     readdirSync(folder, { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith('.test.ts'))
       .map((name) => join(folder, name))

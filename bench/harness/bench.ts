@@ -3,7 +3,7 @@
  *
  * Repetitions alternate: in each, every peer has its turn, and each time another one begins, so that whatever else the
  * machine does meets all of them alike. Before and after each piece of work everything is written out (`Peer.settle`), so
- * that the I/O that is counted is that of the work and all of it. The first round warms up and is not counted. A peer that
+ * that the I/O that is counted is that of the work and all of it; a slow disk is slow only for the work itself. The first round warms up and is not counted. A peer that
  * fails is reported with its row and takes no further part in that comparison; the others go on.
  */
 import { mkdirSync } from 'node:fs';
@@ -33,6 +33,9 @@ export interface Comparison {
   unit?: string;
   better?: 'lower' | 'higher';
   x?: number;
+  /** Instead of `x`, for work that gives a value for each of several x: it returns them in this order. What was counted at the
+   * device is kept with the last. */
+  points?: readonly number[];
   /** All unless told. */
   peers?: readonly PeerName[];
   /** Repetitions; `bench.runs` unless told. */
@@ -43,18 +46,32 @@ export interface Comparison {
   cold?: boolean;
   /** Whether the time ends only when everything is durable. Only for work that returns no value of its own. */
   durable?: boolean;
-  /** A peer that has taken this long for its repetitions (not the preparation) does no more of them. */
+  /** A peer whose repetitions (not the preparation) have taken this long does no more of them. Less for the peers that no aim is about. */
   budgetMs?: number;
   notes?: string;
   /** Before each repetition, not measured. */
   prepare?(peer: Peer, round: number): Promise<unknown> | void;
-  /** What is measured. Its value, or nothing: then it is the time that it took. */
+  /** What is measured. Its value (or values, for `points`), or nothing: then it is the time that it took. */
   work(peer: Peer, round: number): Promise<unknown>;
   /** After each repetition, not measured; also after one that failed. */
   after?(peer: Peer, round: number): Promise<unknown> | void;
 }
 
-const BUDGET_MS: Readonly<Record<Disk, number>> = { fast: 60_000, slow: 90_000 };
+const COUNTS = ['reads', 'bytesRead', 'writes', 'bytesWritten', 'flushes'] as const;
+type Count = (typeof COUNTS)[number];
+
+const noCounts = (): Record<Count, number[]> => ({ reads: [], bytesRead: [], writes: [], bytesWritten: [], flushes: [] });
+
+/** A peer in a comparison. */
+interface Taker {
+  name: PeerName;
+  rows: Row[];
+  spentMs: number;
+}
+
+/** For LCFS and overlay2, which the aims are about, and for the others: on the slow disk those have one repetition. */
+const BUDGET_MS: Readonly<Record<Disk, number>> = { fast: 200_000, slow: 120_000 };
+const BUDGET_OF_OTHERS_MS: Readonly<Record<Disk, number>> = { fast: 15_000, slow: 0 };
 const CONSTRUCTORS: Readonly<Record<PeerName, new (options: PeerOptions) => Peer>> = {
   lcfs: LcfsPeer,
   overlay2: Overlay2Peer,
@@ -107,6 +124,7 @@ export class Bench {
   }
 
   async #makePeer(name: PeerName): Promise<Peer> {
+    if (this.undo.ending) throw new Error('the benchmark was interrupted');
     const { volumeBytes, undo, quick } = this.options;
     const folder = join(this.options.folder, name);
     mkdirSync(folder, { recursive: true });
@@ -136,54 +154,62 @@ export class Bench {
 
   /** Does the work on all peers in turn, several times, and adds a row for each. Returns the rows. */
   async compare(comparison: Comparison): Promise<Row[]> {
-    const rows = (comparison.peers ?? PEERS).map((peer) => this.#row(comparison, peer));
-    const started = new Map(rows.map((row) => [row, 0]));
+    const takers = (comparison.peers ?? PEERS).map((name): Taker => ({ name, rows: this.#rows(comparison, name), spentMs: 0 }));
     const runs = comparison.runs ?? this.runs;
     const warmUp = (comparison.warmUp ?? true) && this.disk === 'fast' && !this.quick;
     for (let round = warmUp ? -1 : 0; round < runs; round++) {
-      for (const row of rotate(rows, round + 1)) {
-        if (row.failed !== undefined || started.get(row)! > (comparison.budgetMs ?? BUDGET_MS[this.disk])) continue;
-        const time = await this.#repetition(comparison, row, round);
-        if (round >= 0) started.set(row, started.get(row)! + time);
+      for (const taker of rotate(takers, round + 1)) {
+        if (taker.rows[0]!.failed !== undefined || taker.spentMs > this.#budgetMs(comparison, taker.name)) continue;
+        const time = await this.#repetition(comparison, taker, round);
+        if (round >= 0) taker.spentMs += time;
       }
     }
+    const rows = takers.flatMap((taker) => taker.rows);
     for (const row of rows) this.addRow(row);
     return rows;
   }
 
-  #row({ metric, unit = 'ms', better = 'lower', x, notes }: Comparison, peer: string): Row {
-    const counts = { reads: [], bytesRead: [], writes: [], bytesWritten: [], flushes: [] };
-    const row: Row = { part: this.part, metric, peer, disk: this.disk, unit, better, values: [], ...counts };
+  #budgetMs({ budgetMs }: Comparison, name: PeerName): number {
+    if (budgetMs !== undefined) return budgetMs;
+    return name === 'lcfs' || name === 'overlay2' ? BUDGET_MS[this.disk] : BUDGET_OF_OTHERS_MS[this.disk];
+  }
+
+  #rows(comparison: Comparison, peer: string): Row[] {
+    return (comparison.points ?? [comparison.x]).map((x) => this.#row(comparison, peer, x));
+  }
+
+  #row({ metric, unit = 'ms', better = 'lower', notes }: Comparison, peer: string, x: number | undefined): Row {
+    const row: Row = { part: this.part, metric, peer, disk: this.disk, unit, better, values: [], ...noCounts() };
     if (x !== undefined) row.x = x;
     if (notes !== undefined) row.notes = notes;
     return row;
   }
 
   /** Adds a row that was made in another way than by `compare`. */
-  addRow(row: Omit<Row, 'part' | 'disk' | 'reads' | 'bytesRead' | 'writes' | 'bytesWritten' | 'flushes'> & Partial<Row>): void {
-    const counts = { reads: [], bytesRead: [], writes: [], bytesWritten: [], flushes: [] };
-    const full = { part: this.part, disk: this.disk, ...counts, ...row };
+  addRow(row: Omit<Row, 'part' | 'disk' | Count> & Partial<Row>): void {
+    const full = { part: this.part, disk: this.disk, ...noCounts(), ...row };
     this.rows.push(full);
     printRow(full, this.rows);
   }
 
-  /** One repetition on one peer; what fails is kept in the row. Returns the milliseconds that the work took. */
-  async #repetition(comparison: Comparison, row: Row, round: number): Promise<number> {
+  /** One repetition on one peer; what fails is kept in its rows. Returns the milliseconds that the work took. */
+  async #repetition(comparison: Comparison, { name, rows }: Taker, round: number): Promise<number> {
     try {
-      const peer = await this.peer(row.peer as PeerName);
+      if (this.undo.ending) throw new Error('the benchmark was interrupted');
+      const peer = await this.peer(name);
       try {
-        return await this.#measure(comparison, peer, row, round);
+        return await this.#measure(comparison, peer, rows, round);
       } finally {
         peer.disk.throttle(0);
         await comparison.after?.(peer, round);
       }
     } catch (error) {
-      row.failed = message(error);
+      for (const row of rows) row.failed = message(error);
       return 0;
     }
   }
 
-  async #measure(comparison: Comparison, peer: Peer, row: Row, round: number): Promise<number> {
+  async #measure(comparison: Comparison, peer: Peer, rows: readonly Row[], round: number): Promise<number> {
     await comparison.prepare?.(peer, round);
     await (comparison.cold === true ? peer.dropCaches() : peer.settle());
     if (this.disk === 'slow') peer.disk.throttle(SLOW_IOPS);
@@ -192,13 +218,19 @@ export class Bench {
     const value = await comparison.work(peer, round);
     if (comparison.durable === true) await peer.settle();
     const time = performance.now() - started;
+    peer.disk.throttle(0);
     await peer.settle();
     if (round < 0) return time;
-    row.values.push(typeof value === 'number' ? value : time);
+    keepValues(rows, value, time);
     const counted = difference(before, peer.disk.counters());
-    for (const name of ['reads', 'bytesRead', 'writes', 'bytesWritten', 'flushes'] as const) row[name].push(counted[name]);
+    for (const name of COUNTS) rows.at(-1)![name].push(counted[name]);
     return time;
   }
+}
+
+function keepValues(rows: readonly Row[], value: unknown, time: number): void {
+  if (Array.isArray(value)) for (const [i, row] of rows.entries()) row.values.push((value as number[])[i]!);
+  else rows[0]!.values.push(typeof value === 'number' ? value : time);
 }
 
 function rotate<T>(items: readonly T[], by: number): T[] {

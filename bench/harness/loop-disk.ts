@@ -1,12 +1,18 @@
 /**
- * A disk of one peer: a file on the disk of the machine behind a loop device, so that all peers go through the same block
+ * A disk of one peer: a file on the disk of the machine behind loop devices, so that all peers go through the same block
  * layer and each one's I/O can be counted and throttled.
  *
- * The file is read and written past the page cache, or everything would be cached twice. It is filled before, so that no
- * peer pays for blocks that the file system below has to find first; and discards are off, or they would punch holes into it.
+ *     file system or LCFS  ->  upper loop device  ->  lower loop device  ->  file
  *
- * Throttling is that of the block cgroup at the loop device's own queue, in the root group: what the kernel writes back
- * belongs to the root group as well, so all I/O is met, whoever causes it. `proveThrottle` counts whether that is so.
+ * The block cgroup throttles what is handed to a device, before neighbouring pieces are joined into one request; a file
+ * system that hands over pages one by one, as buffered writes to a block device do, would be charged for each of them,
+ * which no disk does. So I/O is throttled and counted at the lower device: what comes there are the requests that the
+ * upper one makes of it, as a disk sees them. The limit is set in the root group, where the kernel's own write-back and
+ * everything outside containers belongs; `proveThrottle` counts whether it is kept.
+ *
+ * The file and the lower device are used past the page cache, or everything would be cached several times. The file is
+ * filled before, so that no peer pays for blocks that the file system below has to find first; and discards are off, or they
+ * would punch holes into it.
  */
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -16,6 +22,7 @@ import type { Undo } from './undo.js';
 /** I/Os a second of the slow disk, reads and writes each. */
 export const SLOW_IOPS = 400;
 const SECTOR_BYTES = 512;
+const ATTEMPTS = 20;
 const V1 = '/sys/fs/cgroup/blkio';
 
 /** I/O of a device since it was made. */
@@ -28,12 +35,14 @@ export interface Counters {
 }
 
 export class LoopDisk {
-  /** As in /dev/loop3. */
+  /** What is formatted and mounted, as in /dev/loop3. */
   readonly device: string;
+  readonly #lower: string;
   readonly remove: () => Promise<void>;
 
-  private constructor(device: string, remove: () => Promise<void>) {
+  private constructor(device: string, lower: string, remove: () => Promise<void>) {
     this.device = device;
+    this.#lower = lower;
     this.remove = remove;
   }
 
@@ -43,25 +52,21 @@ export class LoopDisk {
     await run('truncate', ['-s', String(bytes), file]);
     const mebibytes = String(Math.floor(bytes / 2 ** 20));
     if (filled) await run('dd', ['if=/dev/zero', `of=${file}`, 'bs=1M', `count=${mebibytes}`, 'oflag=direct', 'conv=notrunc,fsync']);
-    const device = (await run('losetup', ['--find', '--show', '--direct-io=on', file])).trim();
-    const detach = undo.add(`loop device ${device}`, () => run('losetup', ['-d', device]));
-    const disk = new LoopDisk(device, async () => {
+    const lower = await attach(file, undo);
+    const upper = await attach(lower.device, undo);
+    const disk = new LoopDisk(upper.device, lower.device, async () => {
       disk.throttle(0);
-      await detach();
+      await upper.detach();
+      await lower.detach();
       await removeFile();
     });
-    undo.add(`throttle of ${device}`, () => disk.throttle(0));
-    writeFileSync(disk.#sys('queue/discard_max_bytes'), '0');
+    undo.add(`throttle of ${lower.device}`, () => disk.throttle(0));
     return disk;
-  }
-
-  #sys(name: string): string {
-    return join('/sys/block', basename(this.device), name);
   }
 
   /** Limits reads and writes to `iops` a second each; 0 lifts the limit. */
   throttle(iops: number): void {
-    const number = readFileSync(this.#sys('dev'), 'utf8').trim();
+    const number = readFileSync(sys(this.#lower, 'dev'), 'utf8').trim();
     if (!existsSync(`${V1}/blkio.throttle.write_iops_device`)) {
       if (iops === 0) return;
       throw new Error('the slow disk needs the block controller of cgroup version 1 (/sys/fs/cgroup/blkio), which is not mounted here');
@@ -70,7 +75,7 @@ export class LoopDisk {
   }
 
   counters(): Counters {
-    const fields = readFileSync(this.#sys('stat'), 'utf8').trim().split(/\s+/).map(Number);
+    const fields = readFileSync(sys(this.#lower, 'stat'), 'utf8').trim().split(/\s+/).map(Number);
     return {
       reads: fields[0]!,
       bytesRead: fields[2]! * SECTOR_BYTES,
@@ -78,6 +83,20 @@ export class LoopDisk {
       bytesWritten: fields[6]! * SECTOR_BYTES,
       flushes: fields[15]!,
     };
+  }
+}
+
+const sys = (device: string, name: string): string => join('/sys/block', basename(device), name);
+
+/** Puts a loop device before a file or device. Another program may take the one that was found free, so it is tried again. */
+async function attach(file: string, undo: Undo): Promise<{ device: string; detach: () => Promise<void> }> {
+  for (let attempt = 1; ; attempt++) {
+    const { status, stdout, stderr } = await tryRun('losetup', ['--find', '--show', '--direct-io=on', file]);
+    if (status !== 0 && attempt === ATTEMPTS) throw new Error(`no loop device for ${file}: ${stderr.trim()}`);
+    if (status !== 0) continue;
+    const device = stdout.trim();
+    writeFileSync(sys(device, 'queue/discard_max_bytes'), '0');
+    return { device, detach: undo.add(`loop device ${device}`, () => run('losetup', ['-d', device])) };
   }
 }
 

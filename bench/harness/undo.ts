@@ -7,6 +7,12 @@ type Step = () => Promise<unknown> | void;
 
 export class Undo {
   #steps: { what: string; step: Step }[] = [];
+  #ending = false;
+
+  /** Whether everything is being undone, so that nothing new should be begun. */
+  get ending(): boolean {
+    return this.#ending;
+  }
 
   /** Registers how to take something back; returns a function that does so now. */
   add(what: string, step: Step): () => Promise<void> {
@@ -20,6 +26,7 @@ export class Undo {
   }
 
   async all(): Promise<void> {
+    this.#ending = true;
     for (let entry = this.#steps.pop(); entry !== undefined; entry = this.#steps.pop()) {
       try {
         await entry.step();
