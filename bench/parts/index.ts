@@ -8,5 +8,7 @@ import { images } from './images.js';
 import { memory } from './memory.js';
 import { pull } from './pull.js';
 import { requests } from './requests.js';
+import { programs } from '../workloads/programs.js';
+import { readsWrites } from '../workloads/reads-writes.js';
 
-export const PARTS: readonly Part[] = [containers, pull, build, images, requests, clones, memory, containerd];
+export const PARTS: readonly Part[] = [containers, pull, build, images, programs, readsWrites, requests, clones, memory, containerd];

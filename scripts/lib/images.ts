@@ -23,7 +23,7 @@ import { run, tryRun } from './run.js';
 export async function busyboxRoot(): Promise<string> {
   await needCommands('tar');
   const busybox = await needStaticBusybox();
-  return cached('busybox.tar', async (root) => {
+  return cachedRoot('busybox.tar', async (root) => {
     for (const name of ['bin', 'etc', 'proc', 'sys', 'dev', 'root', 'tmp', 'var']) mkdirSync(join(root, name));
     copyFileSync(busybox, join(root, 'bin/busybox'));
     const applets = (await run(join(root, 'bin/busybox'), ['--list'])).trim().split('\n');
@@ -41,7 +41,7 @@ export const DOWNLOADED_FILES = '/opt/packages/*.deb';
 export async function debianRoot(): Promise<string> {
   await needCommands('debootstrap', 'tar');
   const { suite, mirror } = distribution();
-  return cached(`${suite}.tar`, async (root) => {
+  return cachedRoot(`${suite}.tar`, async (root) => {
     console.error(`making a ${suite} root file system from ${withoutPassword(mirror)}; it is kept in ${CACHE}`);
     await run('debootstrap', ['--variant=minbase', '--include=perl', suite, root, mirror], { timeoutMs: 1_800_000 });
     await copyAptSettings(root, suite, mirror);
@@ -56,7 +56,7 @@ function downloadScript(): string {
 }
 
 /** Returns the cached tar, or lets `make` fill a directory and packs it. Another process may do the same meanwhile. */
-async function cached(name: string, make: (root: string) => Promise<void>): Promise<string> {
+export async function cachedRoot(name: string, make: (root: string) => Promise<void>): Promise<string> {
   const tar = join(CACHE, name);
   if (existsSync(tar)) return tar;
   mkdirSync(CACHE, { recursive: true });
