@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
 import { after, before, test } from 'node:test';
 import {
   type AttributeChange,
@@ -428,3 +429,27 @@ function roundTrip(random: Random, label: string): void {
   assert.deepEqual(others, [], `${label}: the same paths`);
   assert.deepEqual(paths(layerOf(fresh(), exported(name, null))), paths(layer), label);
 }
+
+test('the bytes of an export stay what they were in earlier versions: images are known by their digests', () => {
+  const name = fresh();
+  layerOf(
+    name,
+    archive(
+      dir('d/', { mode: 0o1777, uid: 1, gid: 2, mtime: 100 }),
+      { path: 'd/file', data: 'contents', mode: 0o4755, uid: 70_000, mtime: 1_234_567_890 },
+      { path: 'd/hard', type: Tar.HARD_LINK, linkPath: 'd/file', mode: 0o4755, uid: 70_000, mtime: 1_234_567_890 },
+      { path: `d/${'long'.repeat(40)}-näme`, data: Buffer.alloc(600, 'x'), gid: 3_000_000, xattrs: { 'user.b': '1', 'user.a': '2' } },
+      { path: 'link', type: Tar.SYMLINK, linkPath: '/anywhere', mode: 0o777, mtime: -1 },
+      { path: 'null', type: Tar.CHARACTER_DEVICE, major: 1, minor: 3 },
+      { path: 'pipe', type: Tar.FIFO },
+    ),
+  );
+  const upper = clone(name);
+  remove(upper.layer, at(upper.layer, 'd'), 'hard');
+  put(upper.layer, at(upper.layer, 'd/file'), 0, Buffer.from('C'));
+  const change = { ...newAttributeChange(), mtimeLo: 2000 };
+  for (const path of ['d/file', 'd']) setAttributes(upper.layer, at(upper.layer, path), SET_MTIME, change);
+  const digest = (bytes: Buffer): string => createHash('sha256').update(bytes).digest('hex');
+  assert.equal(digest(exported(name, null)), '4c8ddb132243f9b3d6f0cb9a326b461e5d3c01d7be81762ef2d9bbe2d278daf3');
+  assert.equal(digest(exported(upper.name, name)), '05da183caf7b3eee598debca5f74d28fdf92144f5e9472a6a6127b9d77aa7b0f');
+});

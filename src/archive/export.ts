@@ -23,25 +23,22 @@
  */
 import { DELETED, diffLayers, type Change } from '../engine/diff.js';
 import { LcfsError } from '../engine/errors.js';
-import { read } from '../engine/file.js';
 import { foundAt, getInode, inodeSize } from '../engine/inode.js';
 import { findLayer } from '../engine/layers.js';
 import { lookup, readLink } from '../engine/namespace.js';
-import { BLOCK_BYTES, ROOT_INO, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
+import { ROOT_INO, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeFlags, inodeGid, inodeLinks, inodeMode, inodeMtimeHi, inodeMtimeLo, inodeRdev, inodeUid } from '../layout/records.js';
-import type { IoBuffer } from '../linux/libc.js';
 import { isDirectory, S_IALLUGO, S_IFBLK, S_IFCHR, S_IFDIR, S_IFIFO, S_IFLNK, S_IFMT, S_IFREG } from '../linux/mode.js';
 import { causeOf, quotePath } from './archive-error.js';
-import { giveIoBuffer, takeIoBuffer } from './file-content.js';
 import { toContainer, type IdMaps, type IdRange } from './id-map.js';
 import { nameBytes, putName } from './names.js';
 import * as Tar from './tar-format.js';
 import type { Xattr } from './tar-format.js';
+import { hasRecipe, recipeSteps } from './recipe.js';
+import { TarOutput } from './tar-output.js';
 import { END_OF_ARCHIVE, tarHeader, type TarHeader } from './tar-writer.js';
 import { exportedXattrs } from './xattrs.js';
 
-/** Smaller than the buffer it is gathered in: what consumers hold on to adds up. */
-const CHUNK_BYTES = 1 << 18;
 const WHITEOUT = '.wh.';
 /** First names of files that have more of them; about 150 bytes each. A name behind more than that is written in full. */
 const FIRST_NAMES_MAX = 1 << 18;
@@ -72,6 +69,26 @@ export function* exportLayer(layer: string, base: string | null, maps: IdMaps = 
   }
 }
 
+/**
+ * Yields the archive that a layer was made from, byte by byte as it was, in chunks of up to 256 KiB. The layer was imported
+ * with a recipe, and not changed since. Throws LcfsError.
+ */
+export function* exportOriginal(layer: string): Generator<Buffer> {
+  const index = indexOf(layer);
+  const out = new TarOutput(index);
+  try {
+    for (const step of recipeSteps(index)) yield* 'ino' in step ? out.file(step.ino, step.offset, step.length) : out.put(step);
+    yield* out.end();
+  } finally {
+    out.release();
+  }
+}
+
+/** Whether `exportOriginal` can be asked for a layer. */
+export function hasOriginal(layer: string): boolean {
+  return hasRecipe(indexOf(layer));
+}
+
 function indexOf(layer: string): LayerIndex {
   const index = findLayer(layer);
   if (index < 0) throw new LcfsError('not-found', `there is no layer "${layer}"; lcfs layer ls lists the layers`);
@@ -97,16 +114,16 @@ class LayerExport {
   readonly #steps: Step[] = [];
   readonly #firstNames = new Map<Ino, FirstName>();
   readonly #target = Buffer.alloc(SYMLINK_BYTES_MAX);
-  readonly #out: IoBuffer = takeIoBuffer();
-  #filled = 0;
+  readonly #out: TarOutput;
 
   constructor(layer: LayerIndex, maps: IdMaps) {
     this.#layer = layer;
     this.#maps = maps;
+    this.#out = new TarOutput(layer);
   }
 
   release(): void {
-    giveIoBuffer(this.#out);
+    this.#out.release();
   }
 
   /** Docker sets the attributes of the layer's root from an entry for it, so there is one if they changed. */
@@ -126,7 +143,7 @@ class LayerExport {
     const name = parts.pop()!;
     if (name.startsWith(WHITEOUT) || parts.some((part) => part.startsWith(WHITEOUT)) || !this.#walkTo(parts)) return;
     yield* this.#unwrittenSteps();
-    if (change.kind === DELETED) yield* this.#put(whiteout(parts, name));
+    if (change.kind === DELETED) yield* this.#out.put(whiteout(parts, name));
     else yield* this.#present(change.ino, path, name);
   }
 
@@ -165,10 +182,12 @@ class LayerExport {
     if (type === undefined) return;
     const first = type === Tar.DIRECTORY ? null : this.#firstName(ino, path);
     const header = this.#header(ino, type, path);
-    if (first !== null) yield* this.#put(tarHeader({ ...header, type: Tar.HARD_LINK, size: 0, linkPath: latin1Bytes(first), xattrs: [] }));
+    if (first !== null)
+      yield* this.#out.put(tarHeader({ ...header, type: Tar.HARD_LINK, size: 0, linkPath: latin1Bytes(first), xattrs: [] }));
     else {
-      yield* this.#put(tarHeader(header));
-      if (header.size > 0) yield* this.#data(ino, header.size);
+      yield* this.#out.put(tarHeader(header));
+      if (header.size > 0) yield* this.#out.file(ino, 0, header.size);
+      yield* this.#out.put(Buffer.alloc(Tar.paddingAfter(header.size)));
     }
   }
 
@@ -210,51 +229,9 @@ class LayerExport {
     return Buffer.from(this.#target.subarray(0, length));
   }
 
-  *#data(ino: Ino, size: number): Generator<Buffer> {
-    for (let offset = 0; offset < size;) {
-      if (this.#room() < BLOCK_BYTES) yield this.#take();
-      offset += this.#read(ino, offset, size - offset);
-    }
-    yield* this.#put(Buffer.alloc(Tar.paddingAfter(size)));
-  }
-
-  /** Reads into the buffer, up to a whole block: so the engine reads without a copy. */
-  #read(ino: Ino, offset: number, left: number): number {
-    const wanted = Math.min(left, roundDown(this.#room()));
-    const room = Math.min(this.#room(), roundDown(wanted + BLOCK_BYTES - 1));
-    const result = read(this.#layer, ino, offset, room, this.#out, this.#filled);
-    const got = Math.min(this.#check(result, `inode ${ino}`), wanted);
-    if (got < wanted) this.#out.bytes.fill(0, this.#filled + got, this.#filled + wanted);
-    this.#filled += wanted;
-    return wanted;
-  }
-
   *end(): Generator<Buffer> {
-    yield* this.#put(END_OF_ARCHIVE);
-    yield this.#take();
-  }
-
-  // The buffer
-
-  #room(): number {
-    return CHUNK_BYTES - this.#filled;
-  }
-
-  *#put(bytes: Buffer): Generator<Buffer> {
-    for (let at = 0; at < bytes.length;) {
-      if (this.#room() === 0) yield this.#take();
-      const piece = bytes.subarray(at, at + this.#room());
-      this.#out.bytes.set(piece, this.#filled);
-      this.#filled += piece.length;
-      at += piece.length;
-    }
-  }
-
-  /** What is in the buffer, as a copy: the consumer may keep it, and streams don't take shared memory. */
-  #take(): Buffer {
-    const chunk = Buffer.from(this.#out.bytes.subarray(0, this.#filled));
-    this.#filled = 0;
-    return chunk;
+    yield* this.#out.put(END_OF_ARCHIVE);
+    yield* this.#out.end();
   }
 
   #check(result: number, path: string): number {
@@ -262,10 +239,6 @@ class LayerExport {
     const [code, cause] = causeOf(result);
     throw new LcfsError(code, `export of ${quotePath(latin1Bytes(path))}: ${cause}`);
   }
-}
-
-function roundDown(bytes: number): number {
-  return bytes - (bytes % BLOCK_BYTES);
 }
 
 function latin1Bytes(path: string): Buffer {

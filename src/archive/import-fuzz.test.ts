@@ -6,6 +6,7 @@ import { createLayer, findLayer, removeLayer } from '../engine/layers.js';
 import { reclaimAll } from '../engine/maintenance.js';
 import { closeTestVolume, openTestVolume } from '../../test/support/files.js';
 import { archive, entryBytes, metaEntry, mutate, paxLine, type EntrySpec } from '../../test/support/archives.js';
+import { exportOriginal } from './export.js';
 import { apply, dump, exported, layerOf } from '../../test/support/archive-layers.js';
 import { Random } from '../../test/support/volume.js';
 import * as Tar from './tar-format.js';
@@ -48,8 +49,9 @@ test('mutated archives are applied or refused, and the volume stays sound', () =
 function tryOne(bytes: Buffer, piece: number, label: string): void {
   createLayer('upper', { parent: 'lower' });
   try {
-    apply('upper', bytes, piece);
-    // What was accepted can be given out again.
+    apply('upper', bytes, piece, { recipe: true });
+    // What was accepted can be given out again, as it was and anew.
+    assert.ok(Buffer.concat([...exportOriginal('upper')]).equals(bytes), label);
     exported('upper', 'lower');
   } catch (error) {
     if (!(error instanceof LcfsError) || !['invalid', 'full'].includes(error.code)) throw new Error(label, { cause: error });

@@ -5,14 +5,13 @@
 import { LcfsError } from '../engine/errors.js';
 import { createLayer, findLayer, removeLayer } from '../engine/layers.js';
 import type { LayerIndex } from '../layout/constants.js';
-import type { IdMaps } from './id-map.js';
-import { LayerImport, type ImportResult } from './layer-import.js';
+import { LayerImport, type ImportOptions, type ImportResult } from './layer-import.js';
 
-export { LayerImport, type ImportResult } from './layer-import.js';
+export { LayerImport, type ImportOptions, type ImportResult } from './layer-import.js';
 
 export type ByteStream = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
-export interface NewLayerOptions extends IdMaps {
+export interface NewLayerOptions extends ImportOptions {
   /** Layer to build on; it is sealed. None: an empty layer. */
   readonly parent?: string;
   readonly quotaBytes?: number;
@@ -23,14 +22,14 @@ export interface NewLayerOptions extends IdMaps {
  * Applies the archive to a writable layer. Throws LcfsError; then the layer holds a part of the archive and is best
  * removed.
  */
-export async function importLayer(stream: ByteStream, name: string, maps: IdMaps = {}): Promise<ImportResult> {
+export async function importLayer(stream: ByteStream, name: string, options: ImportOptions = {}): Promise<ImportResult> {
   const layer = findLayer(name);
   if (layer < 0) throw new LcfsError('not-found', `layer "${name}" does not exist`);
-  return importInto(layer, stream, maps);
+  return importInto(layer, stream, options);
 }
 
-async function importInto(layer: LayerIndex, stream: ByteStream, maps: IdMaps): Promise<ImportResult> {
-  const work = new LayerImport(layer, maps);
+async function importInto(layer: LayerIndex, stream: ByteStream, options: ImportOptions): Promise<ImportResult> {
+  const work = new LayerImport(layer, options);
   try {
     for await (const chunk of stream) work.write(chunk);
     return work.finish();
@@ -41,10 +40,10 @@ async function importInto(layer: LayerIndex, stream: ByteStream, maps: IdMaps): 
 
 /** Makes a layer and applies the archive to it. If anything fails, the layer is removed again. The layer stays writable. */
 export async function importNewLayer(stream: ByteStream, name: string, options: NewLayerOptions = {}): Promise<ImportResult> {
-  const { uids, gids, ...creation } = options;
+  const { uids, gids, recipe = false, ...creation } = options;
   const layer = createLayer(name, creation);
   try {
-    return await importInto(layer, stream, { ...(uids && { uids }), ...(gids && { gids }) });
+    return await importInto(layer, stream, { recipe, ...(uids && { uids }), ...(gids && { gids }) });
   } catch (error) {
     throw removedAfter(name, error);
   }

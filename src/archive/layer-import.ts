@@ -20,6 +20,9 @@
  * below that the archive mentioned are kept in a bit set, names that it linked to files from below in a set of
  * LINKED_NAMES_MAX; an opaque marker behind more such names than that removes them.
  *
+ * With `recipe`, the archive can be had back byte by byte (recipe.ts). An archive that has data for one path twice is refused
+ * then, as the first data is not kept.
+ *
  * After an exception the layer holds a part of the archive: the caller removes it. Nothing but the layer was touched.
  */
 import { foundAt, getInode } from '../engine/inode.js';
@@ -40,6 +43,7 @@ import { InoSet } from './ino-set.js';
 import { nameBytes, putName, splitPath, splitRelative } from './names.js';
 import { PathResolver, type Directory, type ResolverHost } from './path-resolver.js';
 import { check, Refusal } from './refusal.js';
+import { RecipeWriter } from './recipe.js';
 import { findNamed, hideLower, isDirectory, removeEntry, type Mentions, type NamedEntry } from './removal.js';
 import * as Tar from './tar-format.js';
 import { TarReader, type TarEntry, type TarSink } from './tar-reader.js';
@@ -52,6 +56,11 @@ export interface ImportResult {
   archiveBytes: number;
   /** Whether the archive had its end marker. Without one, it may have been cut off between two entries. */
   ended: boolean;
+}
+
+export interface ImportOptions extends IdMaps {
+  /** Whether to keep what it takes to give the archive back as it is. */
+  readonly recipe?: boolean;
 }
 
 const WHITEOUT = '.wh.';
@@ -79,6 +88,9 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
   readonly #firstOwn: Ino;
   readonly #mentionedDirectories = new InoSet();
   readonly #linkedNames = new Set<string>();
+  readonly #recipe: RecipeWriter | null;
+  /** Whether an entry took the place of what was there. */
+  #removed = false;
 
   /** The entry that is being applied; its inode, 0 if it has none; what there is to change when its data is complete. */
   #entry: TarEntry | null = null;
@@ -92,7 +104,7 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
   #holeBytes = 0;
 
   /** Begins an import into a writable layer. Throws LcfsError if there is no such layer. */
-  constructor(layer: LayerIndex, maps: IdMaps = {}) {
+  constructor(layer: LayerIndex, { recipe = false, ...maps }: ImportOptions = {}) {
     this.layer = layer;
     this.#maps = maps;
     this.rootUid = rootOf(maps.uids, 'user');
@@ -102,6 +114,7 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
     this.#attributes = new EntryAttributes(layer);
     this.#times = new DirectoryTimes(layer);
     this.#paths = new PathResolver(this);
+    this.#recipe = recipe ? new RecipeWriter(layer) : null;
   }
 
   /** Takes the next bytes of the archive; they are not kept. Throws LcfsError, after which only `abort` may follow. */
@@ -119,6 +132,8 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
     try {
       this.#reader.end();
       this.#times.restore();
+      this.#recipe?.finish();
+      if (this.#removed) this.#recipe?.verify();
     } catch (error) {
       throw this.#explained(error);
     }
@@ -167,7 +182,13 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
   }
 
   data(bytes: Uint8Array, at: number, length: number, offset: number): void {
-    if (this.#ino !== 0) this.#content.add(bytes, at, length, offset);
+    if (this.#ino === 0) return this.rest(bytes, at, length);
+    this.#content.add(bytes, at, length, offset);
+    this.#recipe?.file(this.#ino, offset, length);
+  }
+
+  rest(bytes: Uint8Array, at: number, length: number): void {
+    this.#recipe?.bytes(bytes, at, length);
   }
 
   endEntry(): void {
@@ -315,6 +336,7 @@ export class LayerImport implements TarSink, ResolverHost, Mentions {
 
   #remove(dir: Directory, entry: NamedEntry): void {
     this.#times.note(dir.ino);
+    this.#removed = true;
     removeEntry(this.layer, dir.ino, entry);
     this.#linkedNames.delete(nameKey(dir.ino, entry.name));
     if (mayBeOnPath(entry)) this.#paths.forget();

@@ -3,8 +3,9 @@
  *
  * The reader is pushed: `push(chunk)` takes pieces of any size, `end()` says that the archive is over. It calls the sink
  * with `entry`, then `data` any number of times, then `endEntry`, for each file, link, directory … in the archive's
- * order. Headers that only describe the next entry (pax, GNU long names) never reach the sink. What the sink throws
- * passes through. After any error the reader must not be used again.
+ * order. Headers that only describe the next entry (pax, GNU long names) are no entries. Whatever is no data reaches the sink
+ * as `rest`, too, so that `data` and `rest` together are the archive. What the sink throws passes through. After any error
+ * the reader must not be used again.
  *
  * Invariants
  *  R1  Memory does not depend on the archive: at most one block, one extended header of at most META_BYTES_MAX for each
@@ -52,6 +53,8 @@ export interface TarSink {
   /** `length` bytes of the file at `offset`, to be taken from `bytes` at `at`. */
   data(bytes: Uint8Array, at: number, length: number, offset: number): void;
   endEntry(): void;
+  /** `length` bytes of the archive that are no file's data, from `bytes` at `at`. What they mean was told before. */
+  rest(bytes: Uint8Array, at: number, length: number): void;
 }
 
 /** As in Go's archive/tar: an extended header of more than 1 MiB is an attack. */
@@ -147,7 +150,9 @@ export class TarReader {
   push(chunk: Uint8Array): void {
     try {
       for (let at = 0; at < chunk.length;) {
+        const isData = this.#expect === Expect.Data;
         const taken = this.#take(chunk, at);
+        if (!isData) this.#sink.rest(chunk, at, taken);
         at += taken;
         this.#position += taken;
       }

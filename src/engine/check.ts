@@ -34,6 +34,7 @@ import {
   LINK,
   NAME,
   ORPHAN,
+  RECIPE,
   PROPERTY,
   REMOVING,
   ROOT_INO,
@@ -514,8 +515,9 @@ function visitRecord(what: string, record: number, inode: InodeSeen, lineage: Se
   const where = `${what}, inode ${inode.ino}`;
   const type = recordType(record);
   if (inode.ino === 0) {
-    if (type !== ORPHAN) report(`${where}: record of type ${type} among the orphans`);
-    else checkOrphan(where, W[record + 3]!);
+    if (type === ORPHAN) checkOrphan(where, W[record + 3]!);
+    else if (type !== RECIPE) report(`${where}: record of type ${type} among the orphans`);
+    else if (!lineage.has(W[record + 2]!)) report(`${what}: has the recipe of layer ${W[record + 2]}, which is no ancestor`);
     return;
   }
   if (type !== INODE && inode.record === null) report(`${where}: has records of type ${type} but no inode`);

@@ -46,6 +46,8 @@ export const DIRENT = 5;
 export const EXTENT = 6;
 /** Key0 is 0 for orphans: (0, ORPHAN, 0, ino), all at the start of the tree. */
 export const ORPHAN = 7;
+/** Key0 is 0: (0, RECIPE, layer index, chunk number), how the archive of that layer was put together. */
+export const RECIPE = 8;
 
 /** Record types of the catalog. */
 export const LAYER = 1;

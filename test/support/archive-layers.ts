@@ -10,11 +10,11 @@ import { isDirectory, isRegular, isSymlink } from '../../src/linux/mode.js';
 import { exportLayer } from '../../src/archive/export.js';
 import { pushInPieces } from './archives.js';
 import type { IdMaps } from '../../src/archive/id-map.js';
-import { LayerImport, type ImportResult } from '../../src/archive/import.js';
+import { LayerImport, type ImportOptions, type ImportResult } from '../../src/archive/import.js';
 
 /** Applies an archive to a layer; piece 0 is the whole in one. */
-export function apply(name: string, bytes: Buffer, piece = 0, maps: IdMaps = {}): ImportResult {
-  const work = new LayerImport(findLayer(name), maps);
+export function apply(name: string, bytes: Buffer, piece = 0, options: ImportOptions = {}): ImportResult {
+  const work = new LayerImport(findLayer(name), options);
   try {
     pushInPieces(bytes, piece || bytes.length || 1, (chunk) => work.write(chunk));
     return work.finish();

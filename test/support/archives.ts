@@ -106,6 +106,10 @@ export class Collector implements TarSink {
     this.entries.push(this.#open!);
     this.#open = null;
   }
+
+  rest(_: Uint8Array, at: number, length: number): void {
+    if (length <= 0 || at < 0) throw new Error('an empty rest');
+  }
 }
 
 export function pushInPieces(bytes: Buffer, piece: number, push: (chunk: Buffer) => void): void {

@@ -10,18 +10,24 @@
  *   Diff, Changes,   comparison with the parent that Docker names; with none, everything in the layer
  *   DiffSize
  *
+ * Images are given back exactly: with the files of an applied tar goes the recipe of the tar, and its Diff against its own
+ * parent is that tar again. So Docker, which asks once whether it may rely on this (Capabilities), need not take each tar
+ * apart itself to keep its headers, which is most of what it does in a pull or an import. A layer that BuildKit wrote has no
+ * tar; its Diff is the same each time because exports of the same files are the same. A Docker Engine that finds images of
+ * before on the volume is told no, as long as there are any: LCFS cannot give those back as they were.
+ *
  * An image layer is durable before Docker writes down that it has it: when ApplyDiff is answered, or, with BuildKit, which
  * writes into the layer, when its Diff is read for the image's checksum. Where Docker's own files lie on the same volume
  * that can wait: a crash takes both back to the same checkpoint.
  */
 import { join } from 'node:path';
 import { changes, diffSize, type PathChange } from '../../archive/changes.js';
-import { exportLayer } from '../../archive/export.js';
+import { exportLayer, exportOriginal, hasOriginal } from '../../archive/export.js';
 import { toHost } from '../../archive/id-map.js';
 import { importLayer } from '../../archive/import.js';
 import { newAttributeChange, SET_GID, SET_UID, setAttributes } from '../../engine/attributes.js';
 import { LcfsError } from '../../engine/errors.js';
-import { createLayer, findLayer, holdLayer, layerInfo, releaseLayer, removeLayer } from '../../engine/layers.js';
+import { createLayer, findLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer } from '../../engine/layers.js';
 import { volumeInfo } from '../../engine/volume.js';
 import { BLOCK_BYTES, ROOT_INO } from '../../layout/constants.js';
 import { Holds } from './holds.js';
@@ -33,6 +39,8 @@ import { Turns } from './turns.js';
 /** Property that tells layers of images from those of containers. */
 const KIND = 'docker.kind';
 const IMAGE = 'image';
+/** Property of image layers that were made by an engine which relies on getting exact tars back. */
+const EXACT = 'docker.exact';
 
 /** What surrounds the driver. */
 export interface DriverContext {
@@ -63,11 +71,19 @@ export class GraphDriver {
 
   /** A Docker Engine introduces itself. What an earlier process of the same engine had mounted is not mounted any more. */
   init({ home, options, maps }: InitRequest): Answer {
-    const settings = { home, ...parseEngineOptions(options), maps };
+    const settings = { home, ...parseEngineOptions(options), maps, exactDiffs: allImagesAreExact() };
     storeSettings(settings, this.#settings);
     this.#settings = settings;
     this.#holds.dropAllOf(home);
     return {};
+  }
+
+  capabilities(): Answer {
+    return { Capabilities: { ReproducesExactDiffs: this.#isExact } };
+  }
+
+  get #isExact(): boolean {
+    return this.#settings.exactDiffs === true;
   }
 
   /** Docker ends: it has nothing mounted any more. */
@@ -80,7 +96,7 @@ export class GraphDriver {
   create(request: LayerRequest): Promise<Answer> {
     if (Object.keys(request.storageOptions).length > 0)
       throw new LcfsError('invalid', 'storage options are for containers only, not for image layers');
-    return this.#create(request, 0, { [KIND]: IMAGE });
+    return this.#create(request, 0, { [KIND]: IMAGE, ...(this.#isExact && { [EXACT]: 'yes' }) });
   }
 
   createReadWrite(request: LayerRequest): Promise<Answer> {
@@ -207,7 +223,7 @@ export class GraphDriver {
   async #apply(id: string, tar: AsyncIterable<Uint8Array>): Promise<number> {
     holdLayer(id);
     try {
-      const { bytes, ended } = await importLayer(tar, id, this.#settings.maps);
+      const { bytes, ended } = await importLayer(tar, id, { ...this.#settings.maps, recipe: this.#isExact });
       if (!ended) throw new LcfsError('invalid', 'the tar has no end marker: it was cut off');
       releaseLayer(id);
       return bytes;
@@ -227,9 +243,23 @@ export class GraphDriver {
 
   /** Hands the tar of a diff to `send`; throws before that if there is nothing to compare. */
   diff(request: LayerRequest, send: (tar: Iterable<Buffer>) => Promise<void>): Promise<void> {
+    if (isOriginal(request)) return this.#original(request, send);
     return this.#comparing(request, async (id, base) => {
       if (layerInfo(id).properties[KIND] === IMAGE) await this.#makeDurable();
       await send(exportLayer(id, base, this.#settings.maps));
+    });
+  }
+
+  /** The tar that the layer was made from. Nobody has changed anything in it since, so there is nothing to wait for. */
+  #original(request: LayerRequest, send: (tar: Iterable<Buffer>) => Promise<void>): Promise<void> {
+    const id = idOf(request);
+    return this.#turns.run({ shared: [id] }, async () => {
+      holdLayer(id);
+      try {
+        await send(exportOriginal(id));
+      } finally {
+        releaseIfThere(id);
+      }
     });
   }
 
@@ -257,6 +287,16 @@ export class GraphDriver {
       }
     });
   }
+}
+
+/** Whether the diff that is asked for is the one that was applied. */
+function isOriginal({ id, parent }: LayerRequest): boolean {
+  return findLayer(id) >= 0 && (layerInfo(id).parent ?? '') === parent && hasOriginal(id);
+}
+
+function allImagesAreExact(): boolean {
+  for (const { properties } of listLayers()) if (properties[KIND] === IMAGE && properties[EXACT] === undefined) return false;
+  return true;
 }
 
 function idOf(request: LayerRequest): string {

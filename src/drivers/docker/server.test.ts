@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NEXT_LAYER } from '../../engine/arena.js';
-import { layerInfo } from '../../engine/layers.js';
+import { createLayer, layerInfo } from '../../engine/layers.js';
 import { closeTestVolume, find, foundStat, get, make, openTestVolume, put, remove, ROOT, stat } from '../../../test/support/files.js';
 import { W } from '../../layout/memory.js';
 import { FILE } from '../../archive/tar-format.js';
@@ -422,4 +422,53 @@ test('with the files of Docker on the volume itself, an image layer need not be 
   assert.deepEqual(events, []);
   await succeed('Remove', { ID: 'image' });
   await succeed('Init', { Home: '/elsewhere' });
+});
+
+const diffOf = async (id: string, parent = ''): Promise<Buffer> =>
+  (await send('POST', '/GraphDriver.Diff', JSON.stringify({ ID: id, Parent: parent }))).body;
+const isExact = async (): Promise<boolean> => (await succeed('Capabilities')).Capabilities!.ReproducesExactDiffs;
+
+test('a tar that was applied is given back as it was, at once; a diff against something else is made anew', async () => {
+  await succeed('Init', { Home: '/exact' });
+  assert.equal(await isExact(), true);
+  const [below, above] = [tarOf('a', 'A'), Buffer.concat([tarOf('./b', 'B'), Buffer.alloc(8192), Buffer.from('behind the end')])];
+  await succeed('Create', { ID: 'below' });
+  await apply('below', below);
+  await succeed('Create', { ID: 'above', Parent: 'below' });
+  await apply('above', above);
+  events.length = 0;
+  assert.ok((await diffOf('below')).equals(below));
+  assert.ok((await diffOf('above', 'below')).equals(above));
+  assert.deepEqual(events, [], 'nothing is brought in and nothing made durable');
+  assert.equal(layerInfo('above').holders, 0);
+  const squashed = await diffOf('above');
+  assert.ok(squashed.includes('a\0') && squashed.includes('b\0') && !squashed.includes('behind the end'));
+  for (const id of ['above', 'below']) await succeed('Remove', { ID: id });
+});
+
+test('an engine that relies on exact tars still does when it comes back; what BuildKit wrote is the same each time', async () => {
+  await succeed('Init', { Home: '/exact' });
+  await succeed('Create', { ID: 'step' });
+  make(indexOf('step'), ROOT, 'written');
+  const first = await diffOf('step');
+  await succeed('Init', { Home: '/exact' });
+  assert.equal(await isExact(), true);
+  assert.ok((await diffOf('step')).equals(first));
+  await succeed('Remove', { ID: 'step' });
+});
+
+test('with images of before on the volume nobody is promised exact tars', async () => {
+  createLayer('before', { properties: { 'docker.kind': 'image' } });
+  await succeed('Init', { Home: '/exact' });
+  assert.equal(await isExact(), false);
+  await succeed('Create', { ID: 'plain' });
+  await apply('plain', tarOf('./x', 'x'));
+  assert.equal((await diffOf('plain')).toString('latin1', 0, 2), 'x\0', 'made anew');
+  await succeed('Remove', { ID: 'before' });
+  assert.equal(await isExact(), false, 'not while this engine runs');
+  await succeed('Init', { Home: '/exact' });
+  assert.equal(await isExact(), false, 'the layer that was made meanwhile has no recipe');
+  await succeed('Remove', { ID: 'plain' });
+  await succeed('Init', { Home: '/exact' });
+  assert.equal(await isExact(), true);
 });

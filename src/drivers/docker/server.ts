@@ -26,7 +26,7 @@ type Call = (driver: GraphDriver, fields: Fields) => Answer | Promise<Answer>;
 const CALLS: ReadonlyMap<string, Call> = new Map<string, Call>([
   ['/Plugin.Activate', () => ({ Implements: ['GraphDriver'] })],
   ['/GraphDriver.Init', (driver, fields) => driver.init(parseInit(fields))],
-  ['/GraphDriver.Capabilities', () => ({ Capabilities: { ReproducesExactDiffs: false } })],
+  ['/GraphDriver.Capabilities', (driver) => driver.capabilities()],
   ['/GraphDriver.Create', (driver, fields) => driver.create(parseLayerRequest(fields))],
   ['/GraphDriver.CreateReadWrite', (driver, fields) => driver.createReadWrite(parseLayerRequest(fields))],
   ['/GraphDriver.Remove', (driver, fields) => driver.remove(parseLayerRequest(fields))],

@@ -14,6 +14,11 @@ export interface EngineSettings {
   /** Limit for containers that name none, in bytes; 0: no limit. */
   defaultQuotaBytes: number;
   maps: IdMaps;
+  /**
+   * What the engine was told: that images are given back byte by byte as they came, so that it keeps nothing of their archives
+   * itself. Missing in settings of earlier versions: it was told no.
+   */
+  exactDiffs?: boolean;
 }
 
 export const NO_SETTINGS: EngineSettings = { home: '', defaultQuotaBytes: 0, maps: {} };
