@@ -11,6 +11,11 @@ export { LayerImport, type ImportOptions, type ImportResult } from './layer-impo
 
 export type ByteStream = AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
+export interface StreamOptions extends ImportOptions {
+  /** Told after each piece of the stream that is in the layer, with its length in bytes. */
+  readonly written?: (bytes: number) => void;
+}
+
 export interface NewLayerOptions extends ImportOptions {
   /** Layer to build on; it is sealed. None: an empty layer. */
   readonly parent?: string;
@@ -22,16 +27,19 @@ export interface NewLayerOptions extends ImportOptions {
  * Applies the archive to a writable layer. Throws LcfsError; then the layer holds a part of the archive and is best
  * removed.
  */
-export async function importLayer(stream: ByteStream, name: string, options: ImportOptions = {}): Promise<ImportResult> {
+export async function importLayer(stream: ByteStream, name: string, options: StreamOptions = {}): Promise<ImportResult> {
   const layer = findLayer(name);
   if (layer < 0) throw new LcfsError('not-found', `layer "${name}" does not exist`);
   return importInto(layer, stream, options);
 }
 
-async function importInto(layer: LayerIndex, stream: ByteStream, options: ImportOptions): Promise<ImportResult> {
+async function importInto(layer: LayerIndex, stream: ByteStream, options: StreamOptions): Promise<ImportResult> {
   const work = new LayerImport(layer, options);
   try {
-    for await (const chunk of stream) work.write(chunk);
+    for await (const chunk of stream) {
+      work.write(chunk);
+      options.written?.(chunk.length);
+    }
     return work.finish();
   } finally {
     work.abort();

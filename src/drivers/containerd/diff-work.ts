@@ -9,7 +9,7 @@ import { open, type FileHandle } from 'node:fs/promises';
 import { exportLayer } from '../../archive/export.js';
 import { LayerImport } from '../../archive/import.js';
 import type { LayerIndex } from '../../layout/constants.js';
-import { startWriteOut } from '../../linux/writeout.js';
+import { WriteOut } from '../../linux/writeout.js';
 import { decompress, decompressFile, gzip, zstd, type FromProgram } from './compression.js';
 import { ContentClient, type BlobWriter, type ContentClientOptions } from './content-store.js';
 import { CallFailure, Code, unimplemented } from './failure.js';
@@ -21,8 +21,6 @@ const UNCOMPRESSED_LABEL = 'containerd.io/uncompressed';
 const LEASE_SECONDS = 3600;
 const READ_BYTES = 1 << 20;
 const WRITE_BYTES = 1 << 20;
-/** The device gets so much to do at a time, while the processor goes on. */
-const WRITE_OUT_BYTES = 16 << 20;
 
 export interface ApplyTask {
   readonly kind: 'apply';
@@ -142,24 +140,20 @@ async function applyStream(stream: AsyncIterable<Uint8Array>, task: ApplyTask, s
 class LayerSink {
   readonly #import: LayerImport;
   readonly #cancellation: Cancellation;
-  readonly #fd: number;
+  readonly #writeOut: WriteOut;
   readonly #tar = new Measure();
-  #held = 0;
 
   constructor(layer: LayerIndex, cancellation: Cancellation, fd: number) {
     this.#import = new LayerImport(layer);
     this.#cancellation = cancellation;
-    this.#fd = fd;
+    this.#writeOut = new WriteOut(fd);
   }
 
   write(chunk: Uint8Array): void {
     this.#cancellation.check();
     this.#tar.add(chunk);
     this.#import.write(chunk);
-    this.#held += chunk.length;
-    if (this.#held < WRITE_OUT_BYTES) return;
-    this.#held = 0;
-    startWriteOut(this.#fd);
+    this.#writeOut.written(chunk.length);
   }
 
   finish(): Result {

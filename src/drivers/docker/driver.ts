@@ -54,6 +54,8 @@ export interface DriverContext {
   syncMount: () => Promise<void>;
   /** Makes everything durable. */
   checkpoint: () => Promise<void>;
+  /** So many bytes more were written of what will have to be durable soon. */
+  written: (bytes: number) => void;
   /** Tells the kernel that a layer's name means something else now. */
   announce: (name: string) => void;
 }
@@ -223,7 +225,11 @@ export class GraphDriver {
   async #apply(id: string, tar: AsyncIterable<Uint8Array>): Promise<number> {
     holdLayer(id);
     try {
-      const { bytes, ended } = await importLayer(tar, id, { ...this.#settings.maps, recipe: this.#isExact });
+      const { bytes, ended } = await importLayer(tar, id, {
+        ...this.#settings.maps,
+        recipe: this.#isExact,
+        written: this.#context.written,
+      });
       if (!ended) throw new LcfsError('invalid', 'the tar has no end marker: it was cut off');
       releaseLayer(id);
       return bytes;

@@ -33,6 +33,7 @@ before(async () => {
     firstNewLayer: W[NEXT_LAYER]!,
     syncMount: async () => void events.push('sync'),
     checkpoint: async () => void events.push('checkpoint'),
+    written: () => undefined,
     announce: (name) => void events.push(`announce ${name}`),
   };
   await start();

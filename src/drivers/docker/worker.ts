@@ -17,6 +17,7 @@ import { announceLayer } from '../../fuse/notify.js';
 import { W } from '../../layout/memory.js';
 import { close, fcntl } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
+import { WriteOut } from '../../linux/writeout.js';
 import type { DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { type DriverServer, type Log, makeServer } from './server.js';
@@ -53,10 +54,12 @@ function makeContext(): DriverContext {
     firstNewLayer: W[NEXT_LAYER]!,
     syncMount: () => syncFileSystem(data.mountpoint),
     checkpoint: makeDurable,
+    written: (bytes) => writeOut.written(bytes),
     announce: (name) => announceLayer(device, name),
   };
 }
 
+const writeOut = new WriteOut(data.handle.fd);
 const flush = promisify(fdatasync);
 
 /** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
