@@ -1,5 +1,5 @@
 /** A daemon on a volume of its own in a temporary folder, for one part of the benchmark. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -56,6 +56,13 @@ export class BenchDaemon {
     const status = readFileSync(`/proc/${this.pid}/status`, 'utf8');
     const field = (name: string): number => Number(new RegExp(`${name}:\\s+(\\d+)`).exec(status)![1]) / 1024;
     return { all: field('VmRSS'), anonymous: field('RssAnon') };
+  }
+
+  /** How long its threads have been running, in user and kernel mode, by the scheduler's clock. */
+  cpuMicroseconds(): number {
+    const tasks = `/proc/${this.pid}/task`;
+    const times = readdirSync(tasks).map((id) => Number(readFileSync(`${tasks}/${id}/schedstat`, 'utf8').split(' ')[0]));
+    return times.reduce((sum, nanoseconds) => sum + nanoseconds, 0) / 1000;
   }
 
   async end(): Promise<void> {

@@ -4,9 +4,9 @@
  *
  * Clones of all subjects are made in turn, so that whatever else the machine does meets all of them alike.
  */
-import { mkdtempSync, rmSync, statfsSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { rmSync, statfsSync } from 'node:fs';
 import { join } from 'node:path';
+import { makeFolder } from '../../scripts/lib/folders.js';
 import { checkpoint } from '../../src/engine/checkpoint.js';
 import { write } from '../../src/engine/file.js';
 import { createLayer, layerInfo, removeLayer } from '../../src/engine/layers.js';
@@ -15,11 +15,12 @@ import { reclaimAll } from '../../src/engine/maintenance.js';
 import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { ROOT_INO, type Ino, type LayerIndex } from '../../src/layout/constants.js';
 import { ioBuffer } from '../../src/linux/libc.js';
+import type { Bench } from '../harness/bench.js';
 import { addFigures, type Figure, ratio } from '../harness/figures.js';
 import { median, quantile } from '../harness/statistics.js';
 import type { Part } from '../harness/types.js';
 
-const DEPTHS = [1, 100, 10_000];
+const DEPTHS = [1, 10, 100, 1000, 10_000];
 const CLONES = 1000;
 const LOOKUPS = 20_000;
 /** All layers of the chain have as many files, so that look-ups differ in nothing but the length of the chain. */
@@ -28,13 +29,14 @@ const REGULAR = 0o100644;
 const CHUNK_BYTES = 1 << 20;
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
-const LARGE_BYTES = 10 * GIB;
-const LARGE_BYTES_WITH_LITTLE_ROOM = GIB;
-const SMALL_BYTES = 10 * MIB;
+const SIZES = [10 * MIB, 100 * MIB, GIB, 10 * GIB];
+/** A clone is over in microseconds, so each of the values that are compared is the median of many. */
+const VALUES = 5;
 const ROOM_FACTOR = 1.5;
 
 interface Subject {
-  name: string;
+  metric: string;
+  x: number;
   layer: string;
   times: number[];
 }
@@ -43,18 +45,18 @@ export const clones: Part = {
   name: 'clones',
   description: 'what a clone costs in the engine, against depth and size',
   disks: ['fast'],
-  run: async (bench) => addFigures(bench, measureAll()),
+  run: async (bench) => measureAll(bench),
 };
 
-function measureAll(): Figure[] {
-  const folder = mkdtempSync(join(tmpdir(), 'lcfs-bench-'));
-  const large = hasRoom(folder, LARGE_BYTES) ? LARGE_BYTES : LARGE_BYTES_WITH_LITTLE_ROOM;
+function measureAll(bench: Bench): void {
+  const folder = makeFolder('lcfs-b-');
+  const sizes = SIZES.filter((bytes) => bytes < GIB || hasRoom(folder, bytes));
   try {
-    formatVolume(join(folder, 'volume'), { bytes: large + 4 * GIB });
+    formatVolume(join(folder, 'volume'), { bytes: sizes.reduce((sum, bytes) => sum + bytes, 4 * GIB) });
     openVolume(join(folder, 'volume'));
-    const figures = [...measureClones(large), ...measureLookups()];
+    measureClones(bench, bench.quick ? sizes.slice(0, 2) : sizes);
+    addFigures(bench, measureLookups());
     closeVolume();
-    return figures;
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
@@ -65,24 +67,29 @@ function hasRoom(folder: string, bytes: number): boolean {
   return bavail * bsize > bytes * ROOM_FACTOR;
 }
 
-function measureClones(large: number): Figure[] {
+function measureClones(bench: Bench, sizes: readonly number[]): void {
   makeChain(Math.max(...DEPTHS));
   const subjects: Subject[] = [
-    ...DEPTHS.map((depth) => ({ name: `chain of ${depth}`, layer: chainLayer(depth), times: [] })),
-    { name: 'layer of 10 MiB', layer: makeFilled('small', SMALL_BYTES), times: [] },
-    {
-      name: `layer of ${large / GIB} GiB${large < LARGE_BYTES ? ' (too little room on the disk for 10)' : ''}`,
-      layer: makeFilled('large', large),
+    ...DEPTHS.map((depth) => ({
+      metric: 'clone in the engine, against the length of the chain',
+      x: depth,
+      layer: chainLayer(depth),
       times: [],
-    },
+    })),
+    ...sizes.map((bytes) => ({
+      metric: 'clone in the engine, against the size of the layer in MiB',
+      x: bytes / MIB,
+      layer: makeFilled(`filled-${bytes}`, bytes),
+      times: [],
+    })),
   ];
   checkpoint();
   for (let i = 0; i < CLONES; i++) for (const subject of subjects) subject.times.push(cloneOnce(subject.layer, i));
-  const base = median(subjects[0]!.times);
-  return subjects.flatMap(({ name, times }) => [
-    { name: `${name}, median`, value: median(times), unit: 'µs', note: ratio(median(times), base, `chain of ${DEPTHS[0]}`) },
-    { name: `${name}, 99 % below`, value: quantile(times, 0.99), unit: 'µs' },
-  ]);
+  for (const { metric, x, times } of subjects) {
+    const values = Array.from({ length: VALUES }, (_, i) => median(times.slice((i * CLONES) / VALUES, ((i + 1) * CLONES) / VALUES)));
+    const notes = `99 % below ${quantile(times, 0.99).toFixed(1)} µs; each value is the median of ${CLONES / VALUES}`;
+    bench.addRow({ metric, peer: 'lcfs', x, unit: 'µs', better: 'lower', values, notes });
+  }
 }
 
 /** Microseconds for one clone, which is removed again. */

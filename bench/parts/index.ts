@@ -8,7 +8,22 @@ import { images } from './images.js';
 import { memory } from './memory.js';
 import { pull } from './pull.js';
 import { requests } from './requests.js';
+import { depth } from '../workloads/depth.js';
+import { pageCache } from '../workloads/page-cache.js';
 import { programs } from '../workloads/programs.js';
 import { readsWrites } from '../workloads/reads-writes.js';
 
-export const PARTS: readonly Part[] = [containers, pull, build, images, programs, readsWrites, requests, clones, memory, containerd];
+export const PARTS: readonly Part[] = [
+  containers,
+  pull,
+  build,
+  images,
+  programs,
+  readsWrites,
+  pageCache,
+  requests,
+  clones,
+  depth,
+  memory,
+  containerd,
+];

@@ -4,6 +4,9 @@
  * Each operation of the load program is exactly one request: a look at a name that is not there and was never asked for
  * (LOOKUP), or a write of 4 KiB through O_DIRECT, which passes by the kernel's cache (WRITE). The load is pinned to CPU 0;
  * `taskset` moves the threads of the daemon to the same CPU, to the other one, or leaves them where they are.
+ *
+ * What a request costs the daemon is the time that all its threads were running, by the scheduler's clock, with the
+ * kernel's part of it: taking the request, answering it, waking the caller.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -74,6 +77,8 @@ function baseline(load: Load): Figure[] {
   }
 }
 
+const KINDS = { lookup: 'look-up', write: 'write of 4 KiB' } as const;
+
 /** Where the daemon's threads are put; null leaves them where they are. */
 const PLACES: readonly { name: string; cpu: string | null }[] = [
   { name: 'as started', cpu: null },
@@ -102,15 +107,19 @@ function measurePlaces(transport: string, daemon: BenchDaemon, load: Load): Figu
   for (const { name, cpu } of availableParallelism() > 1 ? PLACES : PLACES.slice(0, 2)) {
     if (cpu !== null) execFileSync('taskset', ['-a', '-p', '-c', cpu, String(daemon.pid)], { stdio: 'ignore' });
     for (const kind of ['lookup', 'write'] as const) {
+      const before = daemon.cpuMicroseconds();
       const value = measure(load, kind, daemon.global, (round += 100));
+      const cpuTime = (daemon.cpuMicroseconds() - before) / (ROUNDS * OPERATIONS);
       const same = best.get(kind);
       if (cpu === LOAD_CPU) best.set(kind, value);
       figures.push({
-        name: `${transport}, ${kind === 'lookup' ? 'look-up' : 'write of 4 KiB'}, ${name}`,
+        name: `${transport}, ${KINDS[kind]}, ${name}`,
         value,
         unit: 'µs',
         ...(cpu === OTHER_CPU && same !== undefined ? { note: ratio(value, same, 'the same CPU') } : {}),
       });
+      if (cpu === LOAD_CPU)
+        figures.push({ name: `CPU of the daemon per FUSE request, ${transport}, ${KINDS[kind]}`, value: cpuTime, unit: 'µs' });
     }
   }
   return figures;
