@@ -26,11 +26,9 @@ import { GrpcClient } from '../../src/drivers/containerd/client.js';
 import { METHODS as DIFFS } from '../../src/drivers/containerd/diff-service.js';
 import { METHODS as SNAPSHOTS } from '../../src/drivers/containerd/snapshots-service.js';
 import { Registry } from '../../test/engines/registry.js';
-import { addFigures, type Figure } from '../harness/figures.js';
-import { median, quantile } from '../harness/statistics.js';
+import type { Bench } from '../harness/bench.js';
 import type { Part } from '../harness/types.js';
 
-const ROUNDS = 3;
 const SNAPSHOTTERS = ['lcfs', 'overlayfs'] as const;
 type Snapshotter = (typeof SNAPSHOTTERS)[number];
 const FILES = 10_000;
@@ -38,22 +36,23 @@ const FILES_PER_FOLDER = 100;
 
 export const containerd: Part = {
   name: 'containerd',
-  description: "LCFS as containerd's snapshotter and differ, against containerd's own",
+  description: "LCFS as containerd's snapshotter and differ, beside containerd's own",
   disks: ['fast'],
-  run: async (bench) => addFigures(bench, await measureAll()),
+  run: async (bench) => {
+    const engine = new Engine(bench);
+    const end = bench.undo.add('containerd', () => engine.end());
+    try {
+      await engine.start();
+      await engine.measure();
+    } finally {
+      await end();
+    }
+  },
 };
 
-async function measureAll(): Promise<Figure[]> {
-  const bench = new Bench();
-  try {
-    await bench.start();
-    return await bench.measure();
-  } finally {
-    await bench.end();
-  }
-}
-
-class Bench {
+/** A containerd on LCFS, with its own snapshotters beside. */
+class Engine {
+  readonly #bench: Bench;
   readonly #folder = makeFolder('lcfs-b-');
   readonly #socket = this.#path('s.sock');
   readonly #address = this.#path('c/c.sock');
@@ -71,6 +70,10 @@ class Bench {
 
   #path(name: string): string {
     return join(this.#folder, name);
+  }
+
+  constructor(bench: Bench) {
+    this.#bench = bench;
   }
 
   async start(): Promise<void> {
@@ -94,13 +97,24 @@ class Bench {
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  async measure(): Promise<Figure[]> {
-    return [...(await this.#snapshots()), ...(await this.#unpacking()), ...(await this.#pulling())];
+  async measure(): Promise<void> {
+    await this.#snapshots();
+    await this.#unpacking();
+    await this.#pulling();
+  }
+
+  /** @param times in milliseconds */
+  #add(metric: string, peer: string, times: readonly number[], x?: number): void {
+    this.#bench.addRow({ metric, peer, unit: 'ms', better: 'lower', values: [...times], ...(x === undefined ? {} : { x }) });
+  }
+
+  #addBoth(metric: string, times: Times): void {
+    for (const snapshotter of SNAPSHOTTERS) this.#add(metric, snapshotter, times[snapshotter]);
   }
 
   // Snapshots
 
-  async #snapshots(): Promise<Figure[]> {
+  async #snapshots(): Promise<void> {
     const program = await goProgram('bench', 'bench/snapshots');
     const measured = new Map<string, Measured[]>();
     for (const name of ['lcfs', 'overlayfs', 'native']) {
@@ -109,40 +123,34 @@ class Bench {
       measured.set(name, JSON.parse(await run(program, ['-snapshotter', name, '-address', this.#socket, '-root', root])) as Measured[]);
       await run('sync', []);
     }
-    const figures: Figure[] = [];
-    for (const [at, { Snapshots }] of measured.get('lcfs')!.entries()) {
-      for (const call of ['Prepare', 'Commit', 'Remove'] as const) {
-        for (const [name, results] of measured) figures.push(latency(name, call, Snapshots, results[at]![call]));
+    for (const call of ['Prepare', 'Commit', 'Remove'] as const) {
+      for (const [at, { Snapshots }] of measured.get('lcfs')!.entries()) {
+        for (const [name, results] of measured) this.#add(call.toLowerCase(), name, results[at]![call], Snapshots);
       }
     }
-    return figures;
   }
 
   // Unpacking
 
-  async #unpacking(): Promise<Figure[]> {
+  async #unpacking(): Promise<void> {
     this.#client = new GrpcClient(this.#address);
     this.#client.headers['containerd-namespace'] = NAMESPACE;
     const root = await debianRoot();
     const files = await this.#manyFiles();
-    const figures: Figure[] = [];
-    for (const compression of ['none', 'gzip', 'zstd'] as const) {
-      figures.push(...(await this.#unpack(`unpack 200 MB, ${compression}`, root, compression)));
-    }
-    figures.push(...(await this.#unpack(`unpack ${FILES.toLocaleString('en')} files, gzip`, files, 'gzip')));
-    return figures;
+    for (const compression of ['none', 'gzip', 'zstd'] as const) await this.#unpack(`unpack 200 MB, ${compression}`, root, compression);
+    await this.#unpack(`unpack ${FILES.toLocaleString('en')} files, gzip`, files, 'gzip');
   }
 
-  async #unpack(name: string, tar: string, compression: Compression): Promise<Figure[]> {
+  async #unpack(name: string, tar: string, compression: Compression): Promise<void> {
     const folder = this.#path(name.replaceAll(/\W/g, '-'));
     const image = await makeImage(folder, [{ tar, compression }]);
     await packImage(image, `docker.io/bench/${compression}:1`, `${folder}.tar`);
     await this.#containerd!.ctr('images', 'import', '--no-unpack', '--local', `${folder}.tar`);
     rmSync(`${folder}.tar`);
-    const figures = compared(name, await this.#alternate((snapshotter) => this.#apply(snapshotter, image, false)));
-    if (compression !== 'gzip') return figures;
+    this.#addBoth(name, await this.#alternate((snapshotter) => this.#apply(snapshotter, image, false)));
+    if (compression !== 'gzip') return;
     const durable = await this.#alternate((snapshotter) => this.#apply(snapshotter, image, true));
-    return [...figures, ...compared(`${name}, until it is on the disk`, durable)];
+    this.#addBoth(`${name}, until it is on the disk`, durable);
   }
 
   /** Applies the layer of an image to a new snapshot. Returns milliseconds. */
@@ -176,7 +184,7 @@ class Bench {
 
   // Pulling
 
-  async #pulling(): Promise<Figure[]> {
+  async #pulling(): Promise<void> {
     const host = `127.0.0.1:${this.#registry!.port}`;
     const image = await makeImage(this.#path('pulled'), [{ tar: await debianRoot(), compression: 'gzip' }]);
     await pushImage(image, host, 'debian', '1');
@@ -190,13 +198,13 @@ class Bench {
       await containerd.collectGarbage();
       return time;
     });
-    return compared('pull and unpack of 200 MB, gzip', times);
+    this.#addBoth('pull and unpack of 200 MB, gzip', times);
   }
 
   /** Does the work with both in turn; each starts as often as the other. One round goes before the first that counts. */
   async #alternate(once: (snapshotter: Snapshotter) => Promise<number>): Promise<Times> {
     const times: Times = { lcfs: [], overlayfs: [] };
-    for (let round = 0; round <= ROUNDS; round++) {
+    for (let round = 0; round <= this.#bench.runs; round++) {
       const order = round % 2 === 0 ? SNAPSHOTTERS : SNAPSHOTTERS.toReversed();
       for (const snapshotter of order) {
         await run('sync', []);
@@ -217,17 +225,6 @@ interface Measured {
 }
 
 type Times = Record<Snapshotter, number[]>;
-
-function latency(snapshotter: string, call: string, snapshots: number, times: readonly number[]): Figure {
-  const name = `${call.toLowerCase()}, ${snapshots.toLocaleString('en')} snapshots, ${snapshotter}`;
-  const perSecond = 1000 / (times.reduce((sum, time) => sum + time, 0) / times.length);
-  return { name, value: median(times), unit: 'ms', note: `p99 ${quantile(times, 0.99).toFixed(1)} ms, ${perSecond.toFixed(0)} a second` };
-}
-
-function compared(name: string, { lcfs, overlayfs }: Times): Figure[] {
-  const [ours, other] = [median(lcfs), median(overlayfs)];
-  return [{ name, value: ours, unit: 'ms', note: `overlayfs ${other.toFixed(0)} ms: ${(other / ours).toFixed(2)} times as fast` }];
-}
 
 async function timed(work: () => Promise<unknown>): Promise<number> {
   const started = performance.now();

@@ -25,7 +25,7 @@ function singleTable(rows: readonly Row[]): string {
 
 /** Median, range and number of repetitions of each peer, and how LCFS compares with two of them. */
 function comparisonTable(rows: readonly Row[], peers: readonly string[]): string {
-  const bases = ['overlay2', 'fuse-overlayfs'].filter((peer) => peers.includes(peer));
+  const bases = ['overlay2', 'overlayfs', 'fuse-overlayfs'].filter((peer) => peers.includes(peer));
   const head = ['', ...peers, ...bases.map((peer) => `LCFS against ${peer}`)];
   const lines = groups(rows).map((group) => {
     const name = `${metricName(group[0]!)}, ${group[0]!.unit}`;

@@ -140,27 +140,26 @@ function partSection(
 
 // Charts
 
-/** A line chart for each metric that has an x, a bar chart for the others. Returns links to them. */
+/** More would leave no room for their names. */
+const GROUPS_PER_CHART = 7;
+
+/** A line chart for each metric that has an x, bar charts for the others. Returns links to them. */
 function charts(part: string, disk: Disk, rows: readonly Row[]): string[] {
-  const compared = groups(rows).filter((group) => group.filter((row) => row.values.length > 0).length > 1);
-  const plain = compared.filter(
-    ([row]) =>
-      row!.x === undefined &&
-      find(
-        compared.find(([one]) => one === row)!,
-        BASE,
-      ) !== undefined,
-  );
-  const metrics = new Set(rows.filter((row) => row.x !== undefined).map((row) => row.metric));
-  const links = [...metrics].flatMap((metric, i) =>
-    lines(
-      `${part}-${disk}-${i + 1}`,
-      metric,
-      disk,
-      rows.filter((row) => row.metric === metric),
-    ),
-  );
-  return plain.length === 0 ? links : [...links, relativeBars(`${part}-${disk}`, disk, plain)];
+  const links = lineCharts(part, disk, rows);
+  const compared = groups(rows).filter((group) => group[0]!.x === undefined && group.length > 1 && find(group, BASE) !== undefined);
+  for (let at = 0; at < compared.length; at += GROUPS_PER_CHART) {
+    const name = `${part}-${disk}-bars-${at / GROUPS_PER_CHART + 1}`;
+    links.push(relativeBars(name, disk, compared.slice(at, at + GROUPS_PER_CHART)));
+  }
+  return links;
+}
+
+function lineCharts(part: string, disk: Disk, rows: readonly Row[]): string[] {
+  const metrics = [...new Set(rows.filter((row) => row.x !== undefined).map((row) => row.metric))];
+  return metrics.flatMap((metric, i) => {
+    const own = rows.filter((row) => row.metric === metric);
+    return lines(`${part}-${disk}-lines-${i + 1}`, metric, disk, own);
+  });
 }
 
 function lines(file: string, metric: string, disk: Disk, rows: readonly Row[]): string[] {
