@@ -393,6 +393,7 @@ test('the same blobs upon the same contents are applied once', () =>
     await setup.start();
     await pull('two');
     assert.equal(setup.containerd.asked, 2);
+    assert.equal(layers().length, 2, 'the snapshots of both share the layers');
     for (const chain of chains.toReversed()) await setup.client.call(SNAPSHOTS.remove, { key: `one/1/${chain}` });
     const mounts = await setup.prepare('two/2/x', `two/1/${chains[1]}`);
     assert.deepEqual(

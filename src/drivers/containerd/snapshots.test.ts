@@ -404,6 +404,66 @@ test('of many calls with one key, one is done', () =>
     assert.deepEqual([await setup.names(), layers()], [[name], [`ctr~${name}`]]);
   }));
 
+test('what is committed with the contents of a layer that is there becomes one more snapshot on that', () =>
+  withSetup(async (setup) => {
+    await setup.layer(`one/2/${chain('a')}`);
+    const mine = await setup.prepare('two/1/x');
+    make(findLayer(layerAt(mine)), ROOT, 'again');
+    await setup.commit(`two/2/${chain('a')}`, 'two/1/x', { mark: 'two' });
+    assert.deepEqual(layers(), [`ctr~one~2~${chain('a').replace(':', '%3A')}`]);
+    assert.ok(setup.announced.includes(layerAt(mine)));
+    await setup.restart();
+    assert.deepEqual(await setup.names(), [`one/2/${chain('a')}`, `two/2/${chain('a')}`]);
+    assert.deepEqual((await setup.stat(`two/2/${chain('a')}`)).labels, { mark: 'two' });
+    await setup.remove(`one/2/${chain('a')}`);
+    await setup.prepare('two/3/x', `two/2/${chain('a')}`);
+    await setup.remove('two/3/x');
+    await setup.remove(`two/2/${chain('a')}`);
+    assert.deepEqual(layers(), []);
+  }));
+
+test('containerd that has lost its database commits under names that it gave before', () =>
+  withSetup(async (setup) => {
+    const [below, above] = [`one/2/${chain('a')}`, `one/4/${chain('b')}`];
+    const pull = async (mark: string): Promise<void> => {
+      await setup.prepare(`one/1/${mark}`);
+      await setup.commit(below, `one/1/${mark}`, { mark });
+      await setup.prepare(`one/3/${mark}`, below);
+      await setup.commit(above, `one/3/${mark}`, { mark });
+    };
+    await pull('first');
+    const before = layers();
+    for (const mark of ['second', 'third']) {
+      await pull(mark);
+      assert.deepEqual([layers(), await setup.names()], [before, [below, above]]);
+      assert.deepEqual([(await setup.stat(above)).labels, (await setup.stat(above)).parent], [{ mark }, below]);
+      await setup.restart();
+    }
+    await assert.rejects(setup.remove(below), fails(status.FAILED_PRECONDITION));
+    await setup.remove(above);
+    await setup.remove(below);
+    assert.deepEqual(layers(), []);
+  }));
+
+test('a name that is taken by other contents stays taken', () =>
+  withSetup(async (setup) => {
+    const name = `one/2/${chain('a')}`;
+    await setup.layer(name);
+    await setup.prepare('one/3/x');
+    const refused = fails(status.ALREADY_EXISTS, /exists already/);
+    await assert.rejects(setup.commit(name, 'one/3/x', { [TARGET]: chain('b') }), refused);
+    await setup.prepare(`one/4/${chain('c')}`);
+    await assert.rejects(setup.commit(`one/4/${chain('c')}`, 'one/3/x'), refused);
+    await setup.layer('plain');
+    await assert.rejects(setup.commit('plain', 'one/3/x'), refused);
+    // A snapshot cannot take the place of one that it is built on.
+    await setup.layer('one/5/on', name);
+    await setup.prepare('one/6/x', 'one/5/on');
+    await assert.rejects(setup.commit(name, 'one/6/x'), refused);
+    await assert.rejects(setup.commit(name, 'nobody'), fails(status.NOT_FOUND));
+    await assert.rejects(setup.commit(name, 'one/5/on'), fails(status.FAILED_PRECONDITION));
+  }));
+
 // Others at work
 
 test('layers of others under the names of snapshots are left alone', () =>

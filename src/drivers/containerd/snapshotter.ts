@@ -13,6 +13,11 @@
  *   whoever made it, the answer is AlreadyExists, and containerd looks for a committed snapshot with that label and that
  *   parent. If no snapshot on the layer is like that, one is put there first: one more property, whatever the layer's size.
  *
+ *   Clients that do not name it learn nothing; but when such a snapshot is committed under the name of a chain ID that is
+ *   there, it becomes one more on that layer, and the layer that it had goes. The name may even be taken: containerd gives
+ *   each only once, so it has forgotten the snapshot that bears it – its database was lost, or it died before it had noted
+ *   the commit. AlreadyExists would end that pull; instead the new snapshot takes the old one's place on the same layer.
+ *
  * So in each namespace a snapshot's parent is a snapshot of the same namespace or one that containerd chose to share, and
  * snapshots go in any order that containerd likes. The layers below are no copy of that tree: a layer may be built on one
  * whose last snapshot goes first, when the namespaces unpacked some layers each and share others. Such a layer is *kept*,
@@ -173,18 +178,40 @@ export class Snapshotter {
 
   async commit({ name, key, labels, parent }: CommitRequest): Promise<void> {
     checkKey(name);
-    if (this.#index.get(name) !== undefined) throw exists(`snapshot "${name}" exists already`);
+    const present = this.#index.get(name);
+    if (present !== undefined && this.#index.chainOf(present.layer) === undefined) throw exists(`snapshot "${name}" exists already`);
     const entry = this.#entry(key);
     if (entry.kind !== 'active') throw refused(`snapshot "${key}" is not active: it cannot be committed`);
     if (parent !== '' && parent !== entry.parent) throw invalid(`snapshot "${key}" has another parent than "${parent}"`);
     const created = now();
-    this.#seal(entry, { key: name, kind: 'committed', parent: entry.parent, labels: checkLabels(labels), created, updated: created });
+    this.#settle(entry, { key: name, kind: 'committed', parent: entry.parent, labels: checkLabels(labels), created, updated: created });
     await this.#context.checkpoint();
   }
 
-  #seal(entry: Entry, snapshot: Snapshot): void {
+  /** Seals the snapshot's layer, or gives it up for one with the same contents. */
+  #settle(entry: Entry, snapshot: Snapshot): void {
     const info = this.#layerOf(entry);
     const chain = this.#chainFor(entry, snapshot, info.properties[DIFF_ID]);
+    const twin = this.#twinFor(entry, snapshot.key, chain);
+    if (twin === undefined) return this.#seal(entry, snapshot, info, chain);
+    this.#share(snapshot, twin);
+    this.remove(entry.key);
+  }
+
+  /** A layer with the contents that the snapshot has now. Throws CallFailure AlreadyExists if its name is taken by another. */
+  #twinFor(entry: Entry, name: string, chain: string | null): LayerIndex | undefined {
+    const present = this.#index.get(name);
+    if (present === undefined) return chain === null ? undefined : this.#index.layersOfChain(chain).find((layer) => find(layer) !== null);
+    if (chain !== this.#index.chainOf(present.layer) || this.#isBuiltOn(entry, name)) throw exists(`snapshot "${name}" exists already`);
+    return present.layer;
+  }
+
+  #isBuiltOn(entry: Entry, key: string): boolean {
+    for (let at: Entry | undefined = entry; at !== undefined; at = this.#index.get(at.parent)) if (at.parent === key) return true;
+    return false;
+  }
+
+  #seal(entry: Entry, snapshot: Snapshot, info: LayerInfo, chain: string | null): void {
     const newName = freeName(snapshot.key);
     const properties = { [propertyOf(entry.key)]: null, ...stored(snapshot), [CHAIN_ID]: chain };
     updateLayer(entry.layer, { newName, seal: true, properties });
@@ -338,7 +365,9 @@ export class Snapshotter {
   #stageOn(entry: Entry, parent: string | undefined): Staging {
     const { layer } = entry;
     const name = `${STAGING_NAME}${layer}`;
-    if (findLayer(name) >= 0) throw refused(`a diff is being applied to snapshot "${entry.key}" already`);
+    const present = findLayer(name);
+    if (present >= 0 && this.#index.roles.has(present)) throw refused(`a diff is being applied to snapshot "${entry.key}" already`);
+    if (present >= 0) throw refused(`somebody has made a layer "${name}", which the differ needs: remove it`);
     const staging = createLayer(name, { parent, properties: { [ROLE]: STAGING } });
     holdLayer(name);
     this.#index.roles.set(staging, STAGING);
