@@ -20,6 +20,7 @@ interface Flags {
   mountpoint: string;
   size: string;
   socket: string;
+  kubernetes?: boolean;
   root: string;
   engineVersion?: Version;
 }
@@ -34,6 +35,7 @@ export function setupCommand(): Command {
     .option('--mountpoint <folder>', 'where the volume is mounted', absolute, '/lcfs')
     .option('--size <size>', 'size of the volume file if there is none yet', checkedSize, '20G')
     .option('--socket <socket>', 'where LCFS serves containerd', absolute, CONTAINERD_SOCKET)
+    .option('--kubernetes', 'make LCFS the snapshotter of Kubernetes on this containerd, too')
     .option('--engine-version <version>', 'set up for this version instead of the installed one', version)
     .option('--root <folder>', 'prepare the machine whose root file system lies in this folder', '/')
     .action(setup);
@@ -60,6 +62,8 @@ function setup(engine: Engine | undefined, flags: Flags, command: Command): void
   const files = new Files(flags.root);
   if (flags.remove === true) remove(files);
   else if (engine === undefined) command.error("name the engine: 'lcfs setup containerd' or 'lcfs setup docker'", { exitCode: 2 });
+  else if (engine === 'docker' && flags.kubernetes === true)
+    command.error('--kubernetes goes with lcfs setup containerd: Docker and Kubernetes have namespaces of their own', { exitCode: 2 });
   else configure(describe(engine, flags), files, flags);
 }
 
@@ -67,7 +71,16 @@ function setup(engine: Engine | undefined, flags: Flags, command: Command): void
 function describe(engine: Engine, flags: Flags): Setup {
   const { device, mountpoint, size, socket, root } = flags;
   const docker = engine === 'docker' ? (flags.engineVersion ?? installedVersion('dockerd', root)) : undefined;
-  const common = { docker, program: program(), device, mountpoint, size, socket, platform: platform() };
+  const common = {
+    docker,
+    program: program(),
+    device,
+    mountpoint,
+    size,
+    socket,
+    platform: platform(),
+    kubernetes: flags.kubernetes === true,
+  };
   return { ...common, containerd: containerdFor(docker, flags) };
 }
 
@@ -87,7 +100,7 @@ function configure(plan: Setup, files: Files, { write }: Flags): void {
   if (write === true) writeAll(changes, files);
   else for (const { path, text } of changes) printLine(`# ---- ${path}\n${text}`);
   printLine(`# for ${engines(plan)}`);
-  for (const note of notes(plan)) printLine(`# ${note}`);
+  for (const note of notes(plan, files)) printLine(`# ${note}`);
   printLine(write === true ? nextSteps(plan) : '# Nothing was written; --write does it.');
 }
 

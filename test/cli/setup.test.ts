@@ -55,6 +55,7 @@ test('wrong calls', async () => {
     [['podman'], 2, /Allowed choices are containerd, docker/],
     [['containerd', '--engine-version', 'new'], 2, /looks like 1\.7\.24/],
     [['containerd', '--mountpoint', 'lcfs'], 2, /absolute path/],
+    [['docker', '--kubernetes'], 2, /goes with lcfs setup containerd/],
     [['containerd', '--size', 'big'], 2, /is not a size/],
     [['containerd'], 1, /containerd is not installed in .*--engine-version/],
   ];

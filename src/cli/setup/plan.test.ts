@@ -14,7 +14,14 @@ afterEach(() => rmSync(root, { recursive: true }));
 function setupOf(containerd: string | undefined, docker: string | undefined): Setup {
   const version = (text: string | undefined) => (text === undefined ? undefined : parseVersion(text)!);
   const place = { device: '/dev/sdb', mountpoint: '/lcfs', size: '20G', socket: '/run/lcfs/containerd.sock' };
-  return { containerd: version(containerd), docker: version(docker), program: ['node', 'lcfs'], platform: 'linux/amd64', ...place };
+  return {
+    containerd: version(containerd),
+    docker: version(docker),
+    program: ['node', 'lcfs'],
+    platform: 'linux/amd64',
+    kubernetes: false,
+    ...place,
+  };
 }
 
 function put(path: string, text: string, mode = 0o644): void {
@@ -105,7 +112,26 @@ test('a daemon.json that is not JSON is left alone and named', () => {
 });
 
 test('what the set-up cannot do is said', () => {
-  assert.equal(notes(setupOf('1.6.20', undefined)).length, 2);
-  assert.equal(notes(setupOf('2.1.9', undefined)).length, 1);
-  assert.equal(notes(setupOf(undefined, '27.5.1')).length, 1);
+  assert.equal(notes(setupOf('1.6.20', undefined), new Files(root)).length, 2);
+  assert.equal(notes(setupOf('2.1.9', undefined), new Files(root)).length, 1);
+  assert.equal(notes(setupOf(undefined, '27.5.1'), new Files(root)).length, 1);
+});
+
+test('Kubernetes is set up if asked for, and undone with the rest', () => {
+  for (const main of [
+    null,
+    'disabled_plugins = ["cri"]\n',
+    'version = 3\n[plugins."io.containerd.cri.v1.images"]\n  snapshotter = "native"\n',
+  ]) {
+    if (main !== null) put('/etc/containerd/config.toml', main);
+    const before = snapshot();
+    const kubernetes = { ...setupOf('2.1.9', undefined), kubernetes: true };
+    assert.equal(notes(kubernetes, new Files(root)).length, main?.startsWith('disabled') === true ? 2 : 1);
+    write(kubernetes);
+    write(setupOf('2.1.9', undefined)); // what was asked for once stays
+    write(kubernetes);
+    assert.match(snapshot().get('/etc/containerd/config.toml')!, /^ {2}snapshotter = "lcfs" #/m);
+    remove();
+    assert.deepEqual(snapshot(), before);
+  }
 });

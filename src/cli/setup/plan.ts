@@ -1,5 +1,6 @@
 /** What setting an engine up means: which files, and what shall be in them. No file is changed here. */
 import { configVersionOf, containerdConfig, MAIN_FILE, OUR_FILE, takesDiffers, withImport, withoutImport } from './containerd-config.js';
+import { isCriDisabled, withCri, withoutCri } from './cri-config.js';
 import { DOCKER_FILE, dockerConfig, needsPluginsVariable, usesContainerd, withoutDockerConfig } from './docker-config.js';
 import type { FileChange, Files } from './files.js';
 import { dropInFile, type Engine, engineDropIn, lcfsUnit, UNIT_FILE } from './units.js';
@@ -17,6 +18,8 @@ export interface Setup {
   /** Socket on which containerd is served. */
   socket: string;
   platform: string;
+  /** Whether Kubernetes' part of containerd shall use LCFS, too. */
+  kubernetes: boolean;
 }
 
 /** Files and their new contents, in the order in which they are to be written. */
@@ -27,11 +30,13 @@ export function planSetup(setup: Setup, files: Files): FileChange[] {
 function planContainerd(setup: Setup, files: Files): FileChange[] {
   if (setup.containerd === undefined) return [];
   const main = files.read(MAIN_FILE);
+  const configVersion = configVersionOf(main);
   const { socket, mountpoint, platform } = setup;
-  const text = containerdConfig({ version: setup.containerd, configVersion: configVersionOf(main), socket, mountpoint, platform });
+  const text = containerdConfig({ version: setup.containerd, configVersion, socket, mountpoint, platform });
+  const imported = withImport(main, OUR_FILE);
   return [
     { path: OUR_FILE, text },
-    { path: MAIN_FILE, text: withImport(main, OUR_FILE) },
+    { path: MAIN_FILE, text: setup.kubernetes ? withCri(imported, configVersion, setup.containerd) : imported },
   ];
 }
 
@@ -79,8 +84,9 @@ export function planRemoval(files: Files): FileChange[] {
 function containerdWithout(files: Files): string | null {
   const text = files.read(MAIN_FILE);
   const before = files.readBackup(MAIN_FILE);
-  if (text === null || text === withImport(before, OUR_FILE)) return before;
-  return withoutImport(text, OUR_FILE);
+  if (text === null) return before;
+  const rest = withoutCri(text);
+  return rest.trimEnd() === withImport(before, OUR_FILE).trimEnd() ? before : withoutImport(rest, OUR_FILE);
 }
 
 function dockerWithout(files: Files): string | null {
@@ -89,14 +95,18 @@ function dockerWithout(files: Files): string | null {
 }
 
 /** Hints about what the set-up cannot do on its own. */
-export function notes({ containerd, docker }: Setup): string[] {
+export function notes({ containerd, docker, kubernetes }: Setup, files: Files): string[] {
   const lines: string[] = [];
   if (containerd !== undefined && !takesDiffers(containerd)) lines.push(NO_DIFFER);
-  if (containerd !== undefined && docker === undefined) lines.push(KUBERNETES);
+  if (containerd !== undefined && docker === undefined && !kubernetes) lines.push(KUBERNETES);
+  if (kubernetes) lines.push(PULL_AGAIN);
+  if (kubernetes && isCriDisabled(files.read(MAIN_FILE))) lines.push(CRI_DISABLED);
   if (docker !== undefined) lines.push(IMAGES_STAY);
   return lines;
 }
 
 const NO_DIFFER = 'This containerd takes no differs (they came with 1.7.4): it unpacks layers by itself, through the mount.';
-const KUBERNETES = 'For Kubernetes, also set snapshotter = "lcfs" in the CRI section of /etc/containerd/config.toml.';
+const KUBERNETES = 'Kubernetes goes on with the snapshotter that it has; --kubernetes makes LCFS its own.';
+const PULL_AGAIN = 'Kubernetes pulls its images again: drain the node before containerd is restarted.';
+const CRI_DISABLED = `Kubernetes cannot use this containerd: disabled_plugins in ${MAIN_FILE} switches CRI off.`;
 const IMAGES_STAY = 'Images and containers that Docker has now stay where they are and come back into sight with lcfs setup --remove.';
