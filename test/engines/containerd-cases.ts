@@ -3,14 +3,17 @@
  * The cases build on each other in order.
  */
 import assert from 'node:assert/strict';
-import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, rmSync, statfsSync, writeFileSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { containerdConfig, takesDiffers, withImport } from '../../src/cli/setup/containerd-config.js';
+import { withCri } from '../../src/cli/setup/cri-config.js';
 import { isAtLeast, type Version } from '../../src/cli/setup/version.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
+import type { RunResult } from '../../scripts/lib/run.js';
 import type { SuiteName } from '../../scripts/lib/suites.js';
-import { blobFile, chainIds, packImage } from '../../scripts/lib/oci.js';
+import { blobFile, chainIds, type Image, packImage } from '../../scripts/lib/oci.js';
 import { brokenImages, damagedImage, largeImage } from './containerd-images.js';
 import { Stack } from './containerd-harness.js';
 import { assertSame } from './harness.js';
@@ -19,6 +22,17 @@ import { listTar } from './tar-list.js';
 const WRITE = 'echo one > /one; mkdir /two; echo x > /etc/passwd; rm -r /deep; chmod 700 /var; ln /one /two/three';
 /** Less than the smallest layer that the tests unpack. */
 const BLOCKS_SLACK = 32;
+/** So much of the large layer, 200 MB, is unpacked when something dies. */
+const BLOCKS_UNPACKED = 4096;
+/** Configurations of CRI by the version of the file, as of somebody who has set a snapshotter and a runtime. */
+const OTHER_SNAPSHOTTER = [
+  '[plugins.cri.containerd]\n  snapshotter = "native"\n[plugins.cri.containerd.runtimes.x]\n  runtime_type = "x"\n',
+  '[plugins."io.containerd.grpc.v1.cri".containerd]\n  snapshotter = "native"\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.x]\n  runtime_type = "x"\n',
+  "[plugins.'io.containerd.cri.v1.images']\n  snapshotter = 'native'\n",
+];
+/** In what containerd takes its configuration to be: the table of CRI, and in it the snapshotter. */
+const CRI_SNAPSHOTTER =
+  /\[plugins\.["']io\.containerd\.(grpc\.v1\.cri["']\.containerd|cri\.v1\.images["'])\]\n(?:(?!\s*\[).*\n)*?\s*snapshotter = ["']lcfs["']/;
 const SETUP_MS = 900_000;
 const CASE_MS = 300_000;
 
@@ -76,6 +90,20 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
         const dump = await stack.run('containerd', '--config', main, 'config', 'dump');
         assert.match(dump, /\[proxy_plugins\.lcfs\]/);
         if (differ()) assert.match(dump, /default = \[['"]lcfs-diff['"], ['"]walking['"]\]/);
+      }
+    });
+
+    check('takes LCFS for Kubernetes from what lcfs setup --kubernetes writes, into files of each version', async () => {
+      const { version } = stack.containerd;
+      const heads = ['', 'version = 2\n', ...(isAtLeast(version, 2) ? ['version = 3\n'] : [])];
+      for (const [i, head] of heads.entries()) {
+        for (const [form, text] of [head, head + OTHER_SNAPSHOTTER[i]!].entries()) {
+          const main = stack.path(`kubernetes-${i}-${form}.toml`);
+          writeFileSync(main, withCri(text, i + 1, version));
+          // What containerd 2 takes from an older file is told by another command.
+          const config = await stack.run('containerd', '--config', main, 'config', isAtLeast(version, 2) ? 'migrate' : 'dump');
+          assert.match(config, CRI_SNAPSHOTTER);
+        }
       }
     });
 
@@ -190,12 +218,17 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       await stack.ctr('images', 'rm', '--sync', odd);
     });
 
-    check('layers outlive the database of containerd: nothing is downloaded or unpacked again', async () => {
-      await stack.pull(odd);
+    /** Starts containerd again without anything that it knew. */
+    const loseDatabase = async (): Promise<void> => {
       await stack.containerd.stop();
       await unmountBelow(stack.path('c/root'));
       rmSync(stack.path('c/root'), { recursive: true });
       await stack.containerd.start();
+    };
+
+    check('layers outlive the database of containerd: nothing is downloaded or unpacked again', async () => {
+      await stack.pull(odd);
+      await loseDatabase();
       const before = (await stack.layers()).map(({ name, created }) => `${name} ${created}`);
       stack.registry.fetched = [];
       // The transfer service of containerd 2 asks for layers before it downloads them; ctr before that does not.
@@ -209,6 +242,26 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       assert.equal(await stack.runContainer(odd, 'c4', 'cat /etc/new', '--rm'), 'new');
       await stack.ctr('images', 'rm', '--sync', odd);
       await stack.containerd.collectGarbage();
+    });
+
+    check('a client that does not say what it is going to make shares the layers of a lost database, too', async () => {
+      // A new database counts from one again: each commit has a name that a snapshot of the lost one bears.
+      await loseDatabase();
+      await stack.pull(odd);
+      const before = (await stack.layers()).map(({ name, created }) => `${name} ${created}`);
+      await loseDatabase();
+      await stack.pull(odd);
+      assert.deepEqual(
+        (await stack.layers()).map(({ name, created }) => `${name} ${created}`),
+        before,
+      );
+      assert.deepEqual([...(await stack.snapshots()).keys()].toSorted(), chainIds(stack.images.odd.diffIds).toSorted());
+      await stack.pull(odd, 'overlayfs');
+      await stack.assertSameFiles(stack.images.odd, 'overlayfs');
+      assert.equal(await stack.runContainer(odd, 'c5', 'cat /etc/new', '--rm'), 'new');
+      await stack.ctr('images', 'rm', '--sync', odd);
+      await stack.containerd.collectGarbage();
+      assert.deepEqual(await stack.layers(), []);
     });
 
     check('broken layers are refused and leave nothing', async () => {
@@ -254,19 +307,45 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       await recover(stack, used);
     });
 
+    let largeOne: Image | undefined;
+    const large = async (): Promise<Image> => (largeOne ??= await largeImage(stack.path('i')));
+    /** Begins to pull an image with one large layer; returns when a part of it is unpacked. */
+    const beginUnpacking = async (): Promise<{ reference: string; pulling: Promise<RunResult> }> => {
+      const free = statfsSync(stack.lcfs.mountpoint).bfree;
+      const reference = stack.registry.add('large', await large());
+      const pulling = stack.containerd.try('images', 'pull', '--plain-http', '--snapshotter', 'lcfs', reference);
+      await until(async () => statfsSync(stack.lcfs.mountpoint).bfree < free - BLOCKS_UNPACKED);
+      const staged = readdirSync(join(stack.lcfs.mountpoint, 'layers')).filter((name) => name.startsWith('ctr+staging~'));
+      assert.equal(staged.length, differ() ? 1 : 0, 'the differ is in the middle of the layer, where there is one');
+      return { reference, pulling };
+    };
+
     check('a containerd that dies while a layer is unpacked leaves nothing half-made', async () => {
       const used = await stack.usedBlocks();
-      const known = (await stack.layers()).length;
-      const large = await largeImage(stack.path('i'));
-      const reference = stack.registry.add('large', large);
-      const pulling = stack.containerd.try('images', 'pull', '--plain-http', '--snapshotter', 'lcfs', reference);
-      await until(async () => (await stack.layers()).length > known);
+      const { reference, pulling } = await beginUnpacking();
       await stack.containerd.kill();
       assert.notEqual((await pulling).status, 0);
       await stack.containerd.start();
       await recover(stack, used);
       await stack.pull(reference);
-      await stack.ctr('images', 'rm', '--sync', reference);
+      await forget(stack, reference);
+      assert.deepEqual(await stack.layers(), []);
+    });
+
+    check('LCFS that dies while a layer is unpacked leaves nothing half-made', async () => {
+      const used = await stack.usedBlocks();
+      const { reference, pulling } = await beginUnpacking();
+      await stack.killLcfs();
+      assert.notEqual((await pulling).status, 0);
+      const proof = await stack.lcfs.check();
+      assert.equal(proof.status, 0, proof.stdout + proof.stderr);
+      await stack.startLcfs();
+      await recover(stack, used);
+      assert.deepEqual(await stack.layers(), []);
+      await stack.pull(reference);
+      await stack.pull(reference, 'overlayfs');
+      await stack.assertSameFiles(await large(), 'overlayfs');
+      await forget(stack, reference);
     });
 
     check('in the end the volume holds what it held at first, and is sound', async () => {

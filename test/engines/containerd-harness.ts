@@ -14,7 +14,7 @@ import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { chainIds, type Image } from '../../scripts/lib/oci.js';
 import { needCommands } from '../../scripts/lib/packages.js';
-import { run, type RunResult } from '../../scripts/lib/run.js';
+import { run } from '../../scripts/lib/run.js';
 import { HOST, type Place, shareFolder, Suite, type SuiteName } from '../../scripts/lib/suites.js';
 import { makeTestImages, type TestImages } from './containerd-images.js';
 import { CountingRegistry } from './counting-registry.js';
@@ -83,10 +83,17 @@ export class Stack {
   /** Starts LCFS again and waits until containerd has found it, which it looks for every few seconds. */
   async startLcfs(): Promise<void> {
     await this.lcfs.start();
-    const list = (): Promise<RunResult> => this.containerd.try('snapshots', '--snapshotter', 'lcfs', 'ls');
-    for (const deadline = Date.now() + PATIENCE_MS; (await list()).status !== 0; await delay(100)) {
+    for (const deadline = Date.now() + PATIENCE_MS; !(await this.#reachesLcfs()); await delay(100)) {
       assert.ok(Date.now() < deadline, 'containerd does not find LCFS again');
     }
+  }
+
+  /** A list of no snapshots, or a look at one that is not there, containerd answers itself. */
+  async #reachesLcfs(): Promise<boolean> {
+    const key = `probe-${this.#mounts++}`;
+    const made = await this.containerd.try('snapshots', '--snapshotter', 'lcfs', 'prepare', key);
+    if (made.status === 0) await this.ctr('snapshots', '--snapshotter', 'lcfs', 'rm', key);
+    return made.status === 0;
   }
 
   /** Ends LCFS as a crash would, and takes its dead mount away. */
