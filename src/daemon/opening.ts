@@ -1,6 +1,6 @@
 /** Opening a volume for a daemon, once it is clear that no other daemon has it. */
 import { LcfsError } from '../engine/errors.js';
-import { formatVolume, openVolume, type VolumeHandle } from '../engine/volume.js';
+import { formatVolume, holdsVolume, openVolume, type VolumeHandle } from '../engine/volume.js';
 import type { Logger } from './log.js';
 import type { Settings } from './settings.js';
 import { defaultSocket, removeIfStale } from './sockets.js';
@@ -16,13 +16,14 @@ export async function refuseSecondDaemon(settings: Settings): Promise<void> {
   }
 }
 
-/** Opens the volume; with --format, makes it first where there is none. Throws LcfsError. */
+/** Opens the volume; with --format, makes it first where there is none. One that is damaged is none to format. Throws LcfsError. */
 export function openOrFormat(settings: Settings, log: Logger): VolumeHandle {
   const { device, cacheBytesMax, formatBytes } = settings;
   try {
     return openVolume(device, { cacheBytes: cacheBytesMax });
   } catch (error) {
     if (!settings.format || !(error instanceof LcfsError) || !['not-found', 'corrupt'].includes(error.code)) throw error;
+    if (holdsVolume(device)) throw error;
   }
   formatVolume(device, formatBytes === null ? {} : { bytes: formatBytes });
   log.info(`formatted ${device}`);

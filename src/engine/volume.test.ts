@@ -195,6 +195,8 @@ describe('volume', () => {
       writeSync(fd, Buffer.alloc(8192, 1), 0, 8192, 0);
       closeSync(fd);
       refuses('corrupt', /both superblocks/, () => openVolume(path));
+      // What a damaged volume holds can perhaps be saved.
+      refuses('exists', /holds an LCFS volume/, () => formatVolume(path));
     });
   });
 });

@@ -11,13 +11,14 @@
  */
 import { execFileSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, readSync, statSync } from 'node:fs';
 import {
   BLOCK_BYTES,
   CATALOG_OWNER,
   FORMAT_VERSION,
   GROUP,
   GROUP_BLOCKS,
+  PAGE_MAGIC,
   REMOVING,
   SUPERBLOCK_MAGIC,
   VOLUME_BLOCKS_MAX,
@@ -95,6 +96,8 @@ const BITMAP_COPIES = 2;
  * being completed. An even number, so that the next superblock goes where the older one lies.
  */
 const GENERATIONS_CUT_OFF = 2;
+/** The first pages of the catalog lie here. */
+const START_BLOCKS = 256;
 const BLKGETSIZE64 = 0x80081272;
 const F_GETLK = 5;
 const F_SETLK = 6;
@@ -238,8 +241,27 @@ function prepareDevice(fd: number, path: string, options: FormatOptions): number
   return bytes;
 }
 
+/** Whether a device holds a volume, be it a damaged one: superblocks or tree pages lie where a volume begins. */
 function isVolume(fd: number): boolean {
-  return withArena(fd, '', () => [0, 1].some((copy) => readSuperblock(copy)));
+  const start = Buffer.alloc(START_BLOCKS * BLOCK_BYTES);
+  const bytes = readSync(fd, start, 0, start.length, 0);
+  for (let at = 0; at + BLOCK_BYTES <= bytes; at += BLOCK_BYTES)
+    if ([SUPERBLOCK_MAGIC, PAGE_MAGIC].includes(start.readUInt32LE(at))) return true;
+  return false;
+}
+
+/** The same for a path; false if it cannot be read. Something that cannot be opened as a volume may be one all the same. */
+export function holdsVolume(path: string): boolean {
+  try {
+    const fd = openSync(path, 'r');
+    try {
+      return isVolume(fd);
+    } finally {
+      closeSync(fd);
+    }
+  } catch {
+    return false;
+  }
 }
 
 /** Runs with a small arena of its own on a device. */

@@ -13,6 +13,7 @@ import {
   statSync,
   truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { afterEach, beforeEach, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
@@ -38,6 +39,16 @@ test('a volume is formatted once, and again only by force', async () => {
   const printed = await box.json<{ volume: string; bytes: number }>('format', box.image, '--force', '--size', '128M');
   assert.deepEqual(printed, { volume: box.image, bytes: 128 * 2 ** 20 });
   await box.fails(1, /4 MiB at least/, 'format', box.path('small'), '--size', '1M');
+});
+
+test('a damaged volume is not taken for an empty device', async () => {
+  await box.ok('format', box.image, '--size', '64M');
+  const fd = openSync(box.image, 'r+');
+  writeSync(fd, Buffer.alloc(8192, 1), 0, 8192, 0);
+  closeSync(fd);
+  const before = readFileSync(box.image);
+  await box.fails(1, /both superblocks are damaged/, 'daemon', box.image, box.mountpoint, '--format', '--detach');
+  assert.ok(before.equals(readFileSync(box.image)));
 });
 
 test('wrong calls end with exit code 2 and say what is wrong', async () => {
