@@ -61,14 +61,14 @@ test('each engine gets the files it needs and no others', () => {
 test('the daemon serves what the engine asks', () => {
   const unit = (setup: Setup): string => planSetup(setup, new Files(root)).find(({ path }) => path.endsWith('lcfs.service'))!.text!;
   assert.ok(unit(setupOf('2.1.9', '28.5.2')).includes('--containerd /run/lcfs/containerd.sock --detach'));
-  assert.ok(unit(setupOf(undefined, '27.5.1')).includes('--size 20G --docker --detach'));
+  assert.ok(unit(setupOf(undefined, '27.5.1')).includes('--format --docker --detach'));
 });
 
 test('what was set up for one engine stays when the other one is set up', () => {
   const unit = (): string => new Files(root).read('/etc/systemd/system/lcfs.service')!;
   write(setupOf(undefined, '27.5.1'));
   write(setupOf('1.7.24', undefined));
-  assert.ok(unit().includes('--size 20G --containerd /run/lcfs/containerd.sock --docker --detach'), unit());
+  assert.ok(unit().includes('--format --containerd /run/lcfs/containerd.sock --docker --detach'), unit());
   write(setupOf(undefined, '27.5.1'));
   assert.ok(unit().includes('--containerd /run/lcfs/containerd.sock --docker --detach'), unit());
 });

@@ -22,7 +22,9 @@ test('lcfs is started before the engines and stopped by its own command', () => 
   assert.equal(line(text, 'RequiresMountsFor'), 'RequiresMountsFor=/var/lib/lcfs');
   assert.equal(line(text, 'Type'), 'Type=forking');
   assert.equal(line(text, 'ExecStartPre'), 'ExecStartPre=/bin/mkdir -p /var/lib/lcfs');
-  assert.equal(line(lcfsUnit({ ...service, device: '/dev/sdb' }), 'ExecStartPre'), undefined);
+  const device = lcfsUnit({ ...service, device: '/dev/sdb' });
+  assert.equal(line(device, 'ExecStartPre'), undefined);
+  assert.ok(line(device, 'ExecStart')!.includes('daemon /dev/sdb /lcfs --format --containerd'), 'a device is taken as a whole');
 });
 
 test('words that mean something to systemd are written so that they do not', () => {

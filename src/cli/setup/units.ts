@@ -10,7 +10,7 @@ export interface Service {
   program: readonly string[];
   device: string;
   mountpoint: string;
-  /** Size of the volume file, where there is none yet. */
+  /** Size of the volume file, where there is none yet; a device is taken as a whole. */
   size: string;
   /** Options that say which engines are served. */
   serve: readonly string[];
@@ -19,7 +19,8 @@ export interface Service {
 /** Text of lcfs.service. */
 export function lcfsUnit(service: Service): string {
   const { program, device, mountpoint, size, serve } = service;
-  const start = [...program, 'daemon', device, mountpoint, '--format', '--size', size, ...serve, '--detach'];
+  const isFile = !device.startsWith('/dev/');
+  const start = [...program, 'daemon', device, mountpoint, '--format', ...(isFile ? ['--size', size] : []), ...serve, '--detach'];
   return `# Written by \`lcfs setup\`, removed by \`lcfs setup --remove\`.
 [Unit]
 Description=LCFS, a filesystem for container layers, on ${escaped(mountpoint)}
@@ -29,7 +30,7 @@ Before=containerd.service docker.service
 
 [Service]
 Type=forking
-${device.startsWith('/dev/') ? '' : `ExecStartPre=/bin/mkdir -p ${word(parentOf(device))}\n`}ExecStart=${start.map(word).join(' ')}
+${isFile ? `ExecStartPre=/bin/mkdir -p ${word(parentOf(device))}\n` : ''}ExecStart=${start.map(word).join(' ')}
 ExecStop=${[...program, 'stop', mountpoint].map(word).join(' ')}
 LimitNOFILE=infinity
 LimitMEMLOCK=infinity
