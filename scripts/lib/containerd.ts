@@ -5,6 +5,7 @@
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { containerdConfig, withImport } from '../../src/cli/setup/containerd-config.js';
+import { withCri } from '../../src/cli/setup/cri-config.js';
 import { platform } from '../../src/cli/setup/machine.js';
 import { formatVersion, parseVersion, type Version } from '../../src/cli/setup/version.js';
 import { unmountBelow } from './mounts.js';
@@ -24,6 +25,8 @@ export const NAMESPACE = 'test';
 
 export class PrivateContainerd {
   readonly address: string;
+  /** Whether it serves Kubernetes (CRI), from its next start on. */
+  servesKubernetes = false;
   readonly #options: ContainerdOptions;
   readonly #place: Place;
   #version: Version | undefined;
@@ -70,13 +73,13 @@ export class PrivateContainerd {
 
   /** Writes the configuration: our part as `lcfs setup` would, in a file of its own. */
   #configure(): void {
-    const main = mainConfig(this.#options.directory, this.address);
+    const main = mainConfig(this.#options.directory, this.address, this.servesKubernetes);
     const { lcfs } = this.#options;
-    if (lcfs !== undefined) {
-      const target = { version: this.version, configVersion: 2, platform: platform(), ...lcfs };
-      writeFileSync(this.#path('lcfs.toml'), containerdConfig(target));
-    }
-    writeFileSync(this.#path('config.toml'), lcfs === undefined ? main : withImport(main, this.#path('lcfs.toml')));
+    if (lcfs === undefined) return writeFileSync(this.#path('config.toml'), main);
+    const target = { version: this.version, configVersion: 2, platform: platform(), ...lcfs };
+    writeFileSync(this.#path('lcfs.toml'), containerdConfig(target));
+    const imported = withImport(main, this.#path('lcfs.toml'));
+    writeFileSync(this.#path('config.toml'), this.servesKubernetes ? withCri(imported, 2, this.version) : imported);
   }
 
   #path(name: string): string {
@@ -170,9 +173,14 @@ function endProcess(pid: number): void {
   }
 }
 
-/** Without Kubernetes, which would look for networks of the machine. */
-function mainConfig(directory: string, address: string): string {
-  const disabled = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime', 'io.containerd.nri.v1.nri'];
+/** Kubernetes' part of containerd looks for networks of the machine, unless told that they are elsewhere. */
+function mainConfig(directory: string, address: string, kubernetes: boolean): string {
+  const cri = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime'];
+  const disabled = ['io.containerd.nri.v1.nri', ...(kubernetes ? [] : cri)];
+  const networks = `[plugins."io.containerd.grpc.v1.cri".cni]
+  bin_dir = "${directory}/cni"
+  conf_dir = "${directory}/cni"
+`;
   return `version = 2
 root = "${directory}/root"
 state = "${directory}/state"
@@ -181,5 +189,5 @@ disabled_plugins = ${JSON.stringify(disabled)}
   address = "${address}"
 [plugins."io.containerd.internal.v1.opt"]
   path = "${directory}/opt"
-`;
+${kubernetes ? networks : ''}`;
 }

@@ -16,6 +16,7 @@ import type { SuiteName } from '../../scripts/lib/suites.js';
 import { blobFile, chainIds, type Image, packImage } from '../../scripts/lib/oci.js';
 import { brokenImages, damagedImage, largeImage } from './containerd-images.js';
 import { Stack } from './containerd-harness.js';
+import { criPull, criRemove, KUBERNETES_NAMESPACE } from './cri.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
 
@@ -172,6 +173,29 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       assert.deepEqual([...(await stack.snapshots('lcfs', 'other')).keys()].toSorted(), chainIds(stack.images.odd.diffIds).toSorted());
       const options = ['--cgroup', `/${stack.containerd.cgroup}/n1`, '--snapshotter', 'lcfs', '--rm'];
       assert.equal(await stack.containerd.ctrIn('other', 'run', ...options, odd, 'n1', 'sh', '-c', 'cat /etc/new'), 'new');
+    });
+
+    check('Kubernetes pulls onto LCFS, and shares the layers that are there', async () => {
+      const { containerd } = stack;
+      await containerd.collectGarbage(); // after a restart it would not know of any
+      await restartContainerd(stack, { servesKubernetes: true });
+      const before = (await stack.layers()).map(({ name }) => name);
+      stack.registry.fetched = [];
+      await criPull(containerd.address, odd);
+      assert.deepEqual(
+        [...(await stack.snapshots('lcfs', KUBERNETES_NAMESPACE)).keys()].toSorted(),
+        chainIds(stack.images.odd.diffIds).toSorted(),
+      );
+      assert.deepEqual(
+        (await stack.layers()).map(({ name }) => name),
+        before,
+      );
+      assert.deepEqual(layersFetched(), []);
+      await criRemove(containerd.address, odd);
+      await containerd.collectGarbage();
+      assert.equal((await stack.snapshots('lcfs', KUBERNETES_NAMESPACE)).size, 0);
+      assert.equal((await stack.layers()).length, before.length);
+      await restartContainerd(stack, { servesKubernetes: false });
     });
 
     check('what one namespace removes stays for the other; the last one gives the space back', async () => {
@@ -357,6 +381,12 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       await stack.stopAndCheck();
     });
   });
+}
+
+async function restartContainerd({ containerd }: Stack, { servesKubernetes }: { servesKubernetes: boolean }): Promise<void> {
+  await containerd.stop();
+  containerd.servesKubernetes = servesKubernetes;
+  await containerd.start();
 }
 
 /** What a client that died has pinned with its lease goes when the lease does; it would expire by itself after a day. */
