@@ -1,5 +1,6 @@
 /** The routes of the control protocol (protocol.ts): each takes a call apart, hands it to a task and passes the answer on. */
 import { writeFileSync } from 'node:fs';
+import { STAGING_NAME } from '../drivers/containerd/layer-names.js';
 import { LcfsError } from '../engine/errors.js';
 import {
   STREAMED,
@@ -84,6 +85,7 @@ function layerRoutes(service: Service): Route[] {
     route('DELETE', 'layers/:name', (call) => tasks.run('removeLayer', { name: call.names[0] })),
     route('POST', 'layers/:name/commit', async (call) => {
       const newName = textIn(await readBody(call), 'newName');
+      if (newName !== undefined) refuseReserved(newName);
       await service.syncMount();
       return tasks.run('commitLayer', { name: call.names[0], newName });
     }),
@@ -99,7 +101,14 @@ interface NewLayer {
 function newLayer(body: Record<string, unknown>): NewLayer {
   const name = textIn(body, 'name');
   if (name === undefined) throw new LcfsError('invalid', 'name is missing');
+  refuseReserved(name);
   return { name, parent: textIn(body, 'parent'), quotaBytes: numberIn(body, 'quotaBytes') };
+}
+
+/** Names that a driver makes up for itself and relies on. */
+function refuseReserved(name: string): void {
+  if (name.startsWith(STAGING_NAME))
+    throw new LcfsError('invalid', `names that begin with "${STAGING_NAME}" belong to the differ of containerd: choose another name`);
 }
 
 /** A parent is sealed by it. */
@@ -115,9 +124,10 @@ function contentRoutes(service: Service): Route[] {
       await service.syncMount();
       return stream(tasks, 'diff', { name: call.names[0], base: call.query.get('base') }, call);
     }),
-    route('PUT', 'layers/:name/content', (call) =>
-      tasks.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal),
-    ),
+    route('PUT', 'layers/:name/content', (call) => {
+      refuseReserved(call.names[0]!);
+      return tasks.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal);
+    }),
     route('GET', 'layers/:name/content', (call) => exportTar(service, call)),
   ];
 }

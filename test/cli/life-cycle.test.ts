@@ -164,6 +164,11 @@ test('what is refused says why', async () => {
   await box.fails(1, /no layer "b"/, 'layer', 'diff', 'b');
   await box.fails(1, /no layer "b"/, 'layer', 'export', 'b', box.path('x.tar'));
   for (const name of ['.', '..', 'a/b', '', 'x'.repeat(256)]) await box.fails(1, /cannot be the name of a layer/, 'layer', 'create', name);
+  await box.fails(1, /"global" is the name of the layer that every volume has/, 'layer', 'create', 'global');
+  await box.fails(1, /"global" is the name/, 'layer', 'commit', 'a', 'global');
+  writeFileSync(box.path('empty.tar'), Buffer.alloc(1024));
+  for (const call of [['create'], ['clone', 'a'], ['commit', 'a'], ['import']])
+    await box.fails(1, /belong to the differ/, 'layer', ...call, 'ctr+staging~1', ...(call[0] === 'import' ? [box.path('empty.tar')] : []));
   await box.ok('layer', 'create', '%2e%2e ?#ä');
   assert.deepEqual(await names(), ['a', '%2e%2e ?#ä']);
   await box.ok('layer', 'rm', '%2e%2e ?#ä');
