@@ -82,6 +82,8 @@ export const IDLE_TICK = 54;
 export const HELD_LAYERS = 55;
 /** Generation of the checkpoint that the volume was opened at. */
 export const OPENED_GENERATION = 56;
+/** Generation whose checkpoint is complete, but what was freed in it not allocatable yet; 0: none. */
+export const UNSETTLED = 57;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

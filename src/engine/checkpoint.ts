@@ -7,7 +7,8 @@
  *  2. Write the dirty pages of the closed generation, while operations go on.
  *  3. Flush. Everything that the new superblock refers to is durable.
  *  4. Write the superblock into the block of its parity – the other one stays – and flush again.
- *  5. Blocks freed in the closed generation become allocatable, and the device is told.
+ *  5. Blocks freed in the closed generation become allocatable, and the device is told. As that takes a while after much was
+ *     removed, it may be left to the maintenance thread; it is done before the next generation is closed.
  *
  * A crash before 4 is complete leaves the previous checkpoint, of which nothing was overwritten (P3).
  *
@@ -60,6 +61,7 @@ import {
   NEXT_LAYER,
   RUN_AT,
   TOTAL_BLOCKS,
+  UNSETTLED,
   UUID,
   addressOfWord,
 } from './arena.js';
@@ -70,7 +72,7 @@ import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { writeDirtyPages } from './pager.js';
 import { saveAllSlots } from './slots.js';
-import { bitmapBlock, closeIdleWindows, groupCount, groupImage, pendingBlocks, settlePending } from './space.js';
+import { bitmapBlock, closeIdleWindows, freedBlocks, groupCount, groupImage, pendingBlocks, settlePending } from './space.js';
 import { releasePath, valueOf } from './tree.js';
 
 /** The superblock waits here while pages are written; the run buffer has a page to spare for it. */
@@ -83,18 +85,38 @@ const DISCARD_BLOCKS_MIN = 16;
  * nothing had changed. Throws LcfsError('io') if the device failed; the volume then stays at its last checkpoint.
  */
 export function checkpoint(cleanlyClosed = false): number {
+  return checkpointAnd(settleFreed, cleanlyClosed);
+}
+
+/** `checkpoint` that leaves step 5 to somebody else, who calls `settle`. */
+export function checkpointUnsettled(): number {
+  return checkpointAnd(() => undefined, false);
+}
+
+/** Does what the last checkpoint left of step 5. */
+export function settle(): void {
+  if (Atomics.load(I, UNSETTLED) === 0) return;
+  lockExclusive(CHECKPOINT_MUTEX);
+  settleFreed();
+  unlockExclusive(CHECKPOINT_MUTEX);
+}
+
+function checkpointAnd(then: () => void, cleanlyClosed: boolean): number {
   lockExclusive(CHECKPOINT_MUTEX);
   try {
     // First of all: a checkpoint that failed leaves nothing to do, but what it was to make durable is not.
     if (I[DEVICE_FAILED] !== 0) throw new LcfsError('io', 'the device failed before; unmount, repair it and mount again');
-    if (!cleanlyClosed && Atomics.load(I, CHANGED) === 0 && pendingBlocks() === 0) return W[GENERATION]! - 1;
-    return completeGeneration(cleanlyClosed);
+    const nothing = !cleanlyClosed && Atomics.load(I, CHANGED) === 0 && freedBlocks() === 0;
+    const completed = nothing ? W[GENERATION]! - 1 : completeGeneration(cleanlyClosed);
+    then();
+    return completed;
   } finally {
     unlockExclusive(CHECKPOINT_MUTEX);
   }
 }
 
 function completeGeneration(cleanlyClosed: boolean): number {
+  settleFreed();
   const superblock = new Uint32Array(IMAGE_WORDS);
   const closed = W[GENERATION]!;
   try {
@@ -109,11 +131,19 @@ function completeGeneration(cleanlyClosed: boolean): number {
     Atomics.store(I, DEVICE_FAILED, 1);
     throw new LcfsError('io', `checkpoint ${closed} failed: ${error.message}; the volume stays as of the one before`);
   }
-  settlePending(closed, (block, count) => {
-    if (count >= DISCARD_BLOCKS_MIN) discardBlocks(block, count);
-  });
+  Atomics.store(I, UNSETTLED, closed);
   Atomics.add(I, CHECKPOINTS, 1);
   return closed;
+}
+
+/** Step 5 of the last checkpoint, unless it was done. */
+function settleFreed(): void {
+  const generation = W[UNSETTLED]!;
+  if (generation === 0) return;
+  settlePending(generation, (block, count) => {
+    if (count >= DISCARD_BLOCKS_MIN) discardBlocks(block, count);
+  });
+  Atomics.store(I, UNSETTLED, 0);
 }
 
 function closeGeneration(superblock: Uint32Array, cleanlyClosed: boolean): void {

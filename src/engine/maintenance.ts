@@ -1,5 +1,5 @@
 /**
- * The maintenance thread: checkpoints when something changed, and gives back the space of removed layers.
+ * The maintenance thread: checkpoints when something changed, and gives back the space of removed layers and freed blocks.
  *
  * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
  */
@@ -7,10 +7,10 @@ import { writeSync } from 'node:fs';
 import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
-import { checkpoint } from './checkpoint.js';
+import { checkpoint, checkpointUnsettled, settle } from './checkpoint.js';
 import { LcfsError } from './errors.js';
 import { listLayers } from './layers.js';
-import { panic } from './operation.js';
+import { panic, ringMaintenance } from './operation.js';
 import { reapAllOrphans } from './orphans.js';
 import { reclaimStep } from './reclaim.js';
 
@@ -21,6 +21,7 @@ const STEPS_PER_LOOK = 16;
 export function runMaintenance(): void {
   let last = performance.now();
   while (Atomics.load(I, MAINTENANCE_STOP) === 0) {
+    settle();
     const more = reclaimSome();
     const due = performance.now() - last >= I[SYNC_INTERVAL_MS]!;
     if (due || I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2) {
@@ -39,6 +40,16 @@ function reclaimSome(): boolean {
 function sleepUntilRung(timeoutMs: number): void {
   Atomics.wait(I, MAINTENANCE_BELL, 0, timeoutMs);
   Atomics.store(I, MAINTENANCE_BELL, 0);
+}
+
+/**
+ * `checkpoint` for threads that others wait for: giving back what was freed, which takes a while after an image was removed,
+ * is left to the maintenance thread.
+ */
+export function checkpointForCaller(): number {
+  const completed = checkpointUnsettled();
+  ringMaintenance();
+  return completed;
 }
 
 /** A device that failed is reported once by the checkpoint that met it; reads go on. Anything else ends the process. */

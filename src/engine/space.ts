@@ -388,6 +388,11 @@ export function pendingBlocks(): number {
   return W[PENDING_BLOCKS]! + W[PENDING_BLOCKS + 1]!;
 }
 
+/** Blocks freed in the current generation. */
+export function freedBlocks(): number {
+  return W[PENDING_BLOCKS + (W[GENERATION]! & 1)]!;
+}
+
 /** Whether a checkpoint would let more be admitted: frees become allocatable, and saved slots need no more room. */
 export function checkpointGivesSpace(): boolean {
   return pendingBlocks() > 0 || Atomics.load(I, CHANGED) !== 0;

@@ -9,7 +9,7 @@ import { fdatasync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
-import { checkpoint } from '../../engine/checkpoint.js';
+import { checkpointForCaller } from '../../engine/maintenance.js';
 import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
@@ -61,7 +61,7 @@ const startFlush = (): void => void flush(data.handle.fd).catch(() => {});
 /** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
 async function makeDurable(): Promise<void> {
   await flush(data.handle.fd);
-  checkpoint();
+  checkpointForCaller();
 }
 
 async function start(): Promise<void> {

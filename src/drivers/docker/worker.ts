@@ -10,7 +10,7 @@ import { fdatasync } from 'node:fs';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
-import { checkpoint } from '../../engine/checkpoint.js';
+import { checkpointForCaller } from '../../engine/maintenance.js';
 import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
@@ -65,7 +65,7 @@ const flush = promisify(fdatasync);
 /** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
 async function makeDurable(): Promise<void> {
   await flush(data.handle.fd);
-  checkpoint();
+  checkpointForCaller();
 }
 
 async function start(): Promise<void> {
