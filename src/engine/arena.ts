@@ -9,6 +9,7 @@
  *   THREADS    scratch of each thread: 16 KiB
  *   WINDOWS    allocation windows
  *   STATS      operation counters (stats.ts)
+ *   ORPHANS    how many orphans there are of each hash (orphans.ts)
  *   SLOTS      layer slots and their hash buckets
  *   STRIPES    locks and versions of the pager's hash buckets
  *   FRAMES     frame tables of the pager, hash buckets, then the frames themselves, page aligned
@@ -30,6 +31,9 @@ export const SLOT_BUCKETS = 8192;
 export const STRIPE_COUNT = 1024;
 /** 4 MiB of operation counters. */
 export const STATS_WORDS = 1 << 20;
+
+/** 16 KiB: of the thousands of files that a container has, hardly any shares its counter with an orphan. */
+export const ORPHAN_COUNTERS = 4096;
 
 /** Global words. Lock words first, in the order in which they may be taken (see locks.ts). */
 export const CHECKPOINT_MUTEX = 1;
@@ -105,6 +109,7 @@ export let GROUPS_MAX = 0;
 export let THREADS_AT = 0;
 export let WINDOWS_AT = 0;
 export let STATS_AT = 0;
+export let ORPHANS_AT = 0;
 export let SLOT_BUCKETS_AT = 0;
 export let SLOTS_AT = 0;
 export let STRIPES_AT = 0;
@@ -149,6 +154,7 @@ function layRegions(frames: number, groupsMax: number, skewWords: number): numbe
   THREADS_AT = take(THREADS_MAX * THREAD_WORDS);
   WINDOWS_AT = take(WINDOW_COUNT * WINDOW_WORDS);
   STATS_AT = take(STATS_WORDS);
+  ORPHANS_AT = take(ORPHAN_COUNTERS);
   SLOT_BUCKETS_AT = take(SLOT_BUCKETS);
   SLOTS_AT = take(SLOT_COUNT * SLOT_WORDS);
   STRIPES_AT = take(STRIPE_COUNT * 2);

@@ -19,6 +19,7 @@ import {
   reapOrphan,
 } from './namespace.js';
 import { beginWrite, end, opRecord } from './operation.js';
+import { mayBeOrphan } from './orphans.js';
 import {
   DIRECTORY,
   REGULAR,
@@ -171,6 +172,24 @@ test('an unlinked file lives on until it is reaped, and its number is not used a
   assert.equal(reapOrphan(layer, file), 0, 'reaping twice does no harm');
   assert.ok(make(layer, ROOT, 'file') > file);
   assert.equal(layerInfo('test').inodes, 2);
+});
+
+test('what may be an orphan is known without a search', () => {
+  const inherited = make(layer, ROOT, 'inherited');
+  assert.equal(mayBeOrphan(layer, inherited), false);
+  remove(layer, ROOT, 'inherited');
+  assert.equal(mayBeOrphan(layer, inherited), true);
+  const clone = createLayer('clone', { parent: 'test' });
+  assert.equal(reapAllOrphans(clone), 1);
+  assert.equal(mayBeOrphan(clone, inherited), false);
+  const nameless = createTemporary(clone, ROOT, 0o600, 0, 0, 0);
+  assert.equal(mayBeOrphan(clone, nameless), true);
+  linkTo(clone, nameless, ROOT, 'named');
+  assert.equal(mayBeOrphan(clone, nameless), false);
+  remove(clone, ROOT, 'named');
+  assert.equal(mayBeOrphan(clone, nameless), true);
+  assert.equal(reapOrphan(clone, nameless), 0);
+  assert.equal(mayBeOrphan(clone, nameless), false);
 });
 
 test('a removed directory is an orphan in which nothing can be made', () => {

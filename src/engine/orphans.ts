@@ -5,15 +5,23 @@
  * An inode becomes an orphan when its last name goes and when it is made without one (O_TMPFILE); the latter may get a
  * name. It is freed when the kernel has forgotten it. A large file is freed in steps, each an operation of its own; what
  * is left in between is a smaller orphan.
+ *
+ * The kernel forgets inodes by the thousand, hardly any of them orphans, and a search in the tree for each would cost more
+ * than all the requests that it was used for. So orphans are counted by a hash of layer and inode in the arena.
+ *
+ * O1: an orphan that the kernel may know has been counted. The counts of a layer that is removed with orphans stay; they
+ *     cost a search now and then.
  */
+import { I } from '../layout/memory.js';
 import { ORPHAN, SYMLINK, XATTR, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeLinks, inodeMode, recordHi, recordKey0, recordLo } from '../layout/records.js';
 import { ENOSPC } from '../linux/errno.js';
 import { isRegular } from '../linux/mode.js';
+import { ORPHANS_AT, ORPHAN_COUNTERS } from './arena.js';
 import { fail } from './errors.js';
 import { countFromZero, storedBlocks } from './extents.js';
 import { addInodeBlocks, changeInode, findInode, foresee, inodeSize, ownContents, removeInode, setInodeSize } from './inode.js';
-import { abandon, beginRead, beginWrite, end, settleForLess } from './operation.js';
+import { abandon, beginRead, beginWrite, end, opLayer, settleForLess } from './operation.js';
 import { insert, recordType, remove, seek } from './tree.js';
 import { cutTo, fewerExtents, unmapChanges } from './truncate.js';
 
@@ -24,9 +32,19 @@ const EXTENTS_PER_RECORD = 4;
 const MORE = 1;
 const UNREADABLE = -1;
 
+function counterOf(layer: LayerIndex, ino: Ino): number {
+  return ORPHANS_AT + (((Math.imul(ino, 0x9e37_79b1) ^ Math.imul(layer, 0x85eb_ca6b)) >>> 8) & (ORPHAN_COUNTERS - 1));
+}
+
+/** False if the inode is certainly no orphan. Takes no lock. */
+export function mayBeOrphan(layer: LayerIndex, ino: Ino): boolean {
+  return Atomics.load(I, counterOf(layer, ino)) !== 0;
+}
+
 /** The inode lost its last name, or never had one. */
 export function addOrphan(ino: Ino): void {
   insert(0, ORPHAN, 0, ino, 0);
+  Atomics.add(I, counterOf(opLayer(), ino), 1);
 }
 
 /** Reads the page in which `addOrphan` or `removeOrphan` will change something. */
@@ -37,12 +55,17 @@ export function foreseeOrphan(ino: Ino): void {
 /** The inode got a name. */
 export function removeOrphan(ino: Ino): void {
   if (!remove(0, ORPHAN, 0, ino)) fail('N3: an inode without a name is an orphan', ino);
+  Atomics.sub(I, counterOf(opLayer(), ino), 1);
 }
 
 /** Frees an inode if it has no name. Nobody may have it open. Returns 0, also if it has one or is gone; -EROFS, -ENOSPC, -ESTALE or -EIO. */
 export function reapOrphan(layer: LayerIndex, ino: Ino): number {
   const orphaned = isOrphan(layer, ino);
-  if (orphaned <= 0) return orphaned;
+  return orphaned <= 0 ? orphaned : freeOrphan(layer, ino);
+}
+
+/** `reapOrphan` for an inode that is an orphan, or was one a moment ago. */
+export function freeOrphan(layer: LayerIndex, ino: Ino): number {
   let most = EXTENTS_PER_STEP;
   for (;;) {
     const result = reapStep(layer, ino, most);
@@ -129,6 +152,8 @@ export function reapAllOrphans(layer: LayerIndex): number {
     const ino = nextOrphan(layer, after);
     if (ino <= 0) return ino < 0 ? ino : count;
     after = ino;
+    // Made by an earlier mount, or inherited: it was not counted, and will be when it goes.
+    Atomics.add(I, counterOf(layer, ino), 1);
     const failed = reapOrphan(layer, ino);
     if (failed < 0) return failed;
   }

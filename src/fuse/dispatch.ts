@@ -8,6 +8,7 @@
  * many operations and then does without: so the absence of OPENDIR, FLUSH, ACCESS, POLL,
  * IOCTL and the lock operations from the tables is deliberate.
  */
+import { performance } from 'node:perf_hooks';
 import { recordOperation, statKind, type StatKind } from '../engine/stats.js';
 import { EINVAL, EIO, ENOSYS, EPERM, ESTALE } from '../linux/errno.js';
 import * as content from './content.js';

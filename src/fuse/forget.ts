@@ -13,7 +13,7 @@
 import { INO_MAX, ROOT_INO } from '../layout/constants.js';
 import { inodeLinks } from '../layout/records.js';
 import { foundAt, getInode } from '../engine/inode.js';
-import { reapOrphan } from '../engine/orphans.js';
+import { freeOrphan, mayBeOrphan } from '../engine/orphans.js';
 import { nodeIno } from './node.js';
 import { kernelKnows } from './notify.js';
 import * as P from './protocol.js';
@@ -45,7 +45,8 @@ export function forgetMany(r: Request): number {
 
 function forget(layer: number, ino: number): void {
   if (ino < ROOT_INO || ino > INO_MAX) return;
+  if (!mayBeOrphan(layer, ino)) return;
   if (getInode(layer, ino) < 0 || inodeLinks(foundAt) !== 0) return;
   if (device >= 0 && kernelKnows(device, layer, ino)) return;
-  reapOrphan(layer, ino);
+  freeOrphan(layer, ino);
 }
