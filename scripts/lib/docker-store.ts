@@ -56,7 +56,7 @@ export class StoreDocker {
   }
 
   #configuration(): string {
-    const text = dockerConfig(null, this.version);
+    const text = dockerConfig(null, this.version, '');
     const { snapshotter } = this.#options;
     return snapshotter === undefined ? text : JSON.stringify({ ...JSON.parse(text), 'storage-driver': snapshotter });
   }

@@ -4,8 +4,8 @@
  * whatever its state, and ends.
  */
 import { checkVolume } from '../../src/engine/check.js';
-import { createLayer, removeLayer, renameLayer, sealLayer } from '../../src/engine/layers.js';
-import { readStats } from '../../src/engine/stats.js';
+import { createLayer, findLayer, removeLayer, renameLayer, sealLayer } from '../../src/engine/layers.js';
+import { clearStats, readStats } from '../../src/engine/stats.js';
 import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { startFuse, type FuseSession, type StopOptions, type Transport } from '../../src/fuse/session.js';
 import { LcfsError } from '../../src/engine/errors.js';
@@ -17,7 +17,9 @@ export type Order =
   | { readonly order: 'rename'; readonly name: string; readonly newName: string }
   | { readonly order: 'stop'; readonly options: StopOptions }
   | { readonly order: 'start' }
-  | { readonly order: 'check' | 'count' };
+  | { readonly order: 'check' | 'count' }
+  /** Counts the requests of some layers from zero, or tells how many there were by kind. */
+  | { readonly order: 'clearRequests' | 'countRequests'; readonly layers: readonly string[] };
 
 export interface Report {
   readonly kind: 'ready' | 'done' | 'failed' | 'ended';
@@ -31,6 +33,8 @@ export interface Report {
   readonly message?: string;
   readonly code?: string;
   readonly errors?: readonly string[];
+  /** Requests by kind. */
+  readonly counts?: Readonly<Record<string, number>>;
 }
 
 const [volume, mountpoint, transport, bytes, passthrough] = process.argv.slice(2) as [
@@ -58,7 +62,9 @@ async function start(): Promise<void> {
 async function obey(order: Order): Promise<Report> {
   if (order.order === 'check') return { kind: 'done', errors: checkVolume({ data: true }).errors };
   if (order.order === 'count') return { kind: 'done', sharedFiles: session.sharedFiles(), reads: countReads() };
-  if (order.order === 'start') await start();
+  if (order.order === 'countRequests') return { kind: 'done', counts: countsOf(order.layers) };
+  if (order.order === 'clearRequests') order.layers.forEach((layer) => clearStats(findLayer(layer)));
+  else if (order.order === 'start') await start();
   else if (order.order === 'stop') await session.stop(order.options);
   else changeLayer(order);
   return { kind: 'done' };
@@ -67,6 +73,13 @@ async function obey(order: Order): Promise<Report> {
 function countReads(): number {
   const reads = readStats().flatMap(({ operations }) => operations.filter(({ kind }) => kind === 'read'));
   return reads.reduce((sum, { count }) => sum + count, 0);
+}
+
+function countsOf(layers: readonly string[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { operations } of layers.flatMap((layer) => readStats(findLayer(layer))))
+    for (const { kind, count } of operations) counts[kind] = (counts[kind] ?? 0) + count;
+  return counts;
 }
 
 function changeLayer(order: Order): void {

@@ -148,11 +148,15 @@ export const listxattrInto = (path: string, bytes: number): number => listxattrC
 
 export const removexattr = (path: string, name: string): number => removexattrCall(path, name);
 
-/** The raw struct statx. */
-export function statx(path: string): Buffer {
+/** What statx is asked for: what stat(2) tells, or that and the time of birth. */
+export const STATX_BASIC = 0x7ff;
+export const STATX_ALL = 0xfff;
+
+/** The raw struct statx, of a link itself. */
+export function statx(path: string, mask = STATX_ALL): Buffer {
   const buffer = Buffer.alloc(256);
   const AT_SYMLINK_NOFOLLOW = 0x100;
-  const result = statxCall(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, 0xfff, buffer);
+  const result = statxCall(AT_FDCWD, path, AT_SYMLINK_NOFOLLOW, mask, buffer);
   if (result < 0) throw new Error(`statx of ${path}: error ${-result}`);
   return buffer;
 }

@@ -2,7 +2,8 @@
  * The configuration of Docker that makes it keep images and containers on LCFS.
  *
  *   up to 27   LCFS is a graph driver plugin, which Docker takes as an experimental feature; 27 also wants a variable in
- *              its environment
+ *              its environment. Docker's own files go to the volume, too: it syncs thirty of them for each container, and
+ *              they need no more than to be as old as the layers that they tell of
  *   from 28    there are no such plugins any more: images are kept by containerd, with LCFS as its snapshotter
  */
 import { SNAPSHOTTER } from './containerd-config.js';
@@ -11,6 +12,9 @@ import { isAtLeast, type Version } from './version.js';
 export const DOCKER_FILE = '/etc/docker/daemon.json';
 /** What Docker 27 must find in its environment before it takes a graph driver plugin. */
 export const PLUGINS_VARIABLE = 'DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS';
+
+/** Below the mount point; the ending tells our setting from one that somebody made since. */
+const DATA_ROOT = '/global/docker';
 
 type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 type JsonObject = { [key: string]: Json };
@@ -24,11 +28,20 @@ export function needsPluginsVariable(version: Version): boolean {
   return version.major === 27;
 }
 
-/** Text of daemon.json with what LCFS needs; the other settings and their order stay. Throws if it is not JSON. */
-export function dockerConfig(text: string | null, version: Version): string {
+/** Where Docker's own files lie on a volume. */
+const dataRoot = (mountpoint: string): string => `${mountpoint.replace(/\/$/, '')}${DATA_ROOT}`;
+
+/**
+ * Text of daemon.json with what LCFS, mounted on `mountpoint`, needs; the other settings and their order stay, a place for
+ * Docker's own files among them. Throws if it is not JSON.
+ */
+export function dockerConfig(text: string | null, version: Version, mountpoint: string): string {
   const settings = parse(text);
   if (usesContainerd(version)) settings['features'] = { ...object(settings['features']), 'containerd-snapshotter': true };
-  else settings['experimental'] = true;
+  else {
+    settings['experimental'] = true;
+    settings['data-root'] ??= dataRoot(mountpoint);
+  }
   settings['storage-driver'] = SNAPSHOTTER;
   return format(settings);
 }
@@ -43,9 +56,14 @@ export function withoutDockerConfig(text: string, before: string | null): string
   if (settings['storage-driver'] !== SNAPSHOTTER) return text;
   restore(settings, earlier, 'storage-driver');
   if (object(settings['features'])['containerd-snapshotter'] === true) restoreFeature(settings, earlier);
-  else restore(settings, earlier, 'experimental');
+  else restoreGraphDriver(settings, earlier);
   if (before !== null && format(settings) === format(earlier)) return before;
   return before === null && Object.keys(settings).length === 0 ? null : format(settings);
+}
+
+function restoreGraphDriver(settings: JsonObject, earlier: JsonObject): void {
+  restore(settings, earlier, 'experimental');
+  if (String(settings['data-root']).endsWith(DATA_ROOT)) restore(settings, earlier, 'data-root');
 }
 
 function restoreFeature(settings: JsonObject, earlier: JsonObject): void {

@@ -114,7 +114,8 @@ test('a daemon.json that is not JSON is left alone and named', () => {
 test('what the set-up cannot do is said', () => {
   assert.equal(notes(setupOf('1.6.20', undefined), new Files(root)).length, 2);
   assert.equal(notes(setupOf('2.1.9', undefined), new Files(root)).length, 1);
-  assert.equal(notes(setupOf(undefined, '27.5.1'), new Files(root)).length, 1);
+  assert.equal(notes(setupOf('2.1.9', '28.5.2'), new Files(root)).length, 1);
+  assert.equal(notes(setupOf(undefined, '27.5.1'), new Files(root)).length, 2);
 });
 
 test('Kubernetes is set up if asked for, and undone with the rest', () => {

@@ -40,10 +40,10 @@ function planContainerd(setup: Setup, files: Files): FileChange[] {
   ];
 }
 
-function planDocker({ docker }: Setup, files: Files): FileChange[] {
+function planDocker({ docker, mountpoint }: Setup, files: Files): FileChange[] {
   if (docker === undefined) return [];
   try {
-    return [{ path: DOCKER_FILE, text: dockerConfig(files.read(DOCKER_FILE), docker) }];
+    return [{ path: DOCKER_FILE, text: dockerConfig(files.read(DOCKER_FILE), docker, mountpoint) }];
   } catch (error) {
     throw new Error(`${DOCKER_FILE} is not valid JSON (${(error as Error).message}): correct it and try again`, { cause: error });
   }
@@ -102,6 +102,7 @@ export function notes({ containerd, docker, kubernetes }: Setup, files: Files): 
   if (kubernetes) lines.push(PULL_AGAIN);
   if (kubernetes && isCriDisabled(files.read(MAIN_FILE))) lines.push(CRI_DISABLED);
   if (docker !== undefined) lines.push(IMAGES_STAY);
+  if (servesGraphDriver(docker)) lines.push(VOLUMES_TOO);
   return lines;
 }
 
@@ -109,4 +110,6 @@ const NO_DIFFER = 'This containerd takes no differs (they came with 1.7.4): it u
 const KUBERNETES = 'Kubernetes goes on with the snapshotter that it has; --kubernetes makes LCFS its own.';
 const PULL_AGAIN = 'Kubernetes pulls its images again: drain the node before containerd is restarted.';
 const CRI_DISABLED = `Kubernetes cannot use this containerd: disabled_plugins in ${MAIN_FILE} switches CRI off.`;
+const VOLUMES_TOO =
+  "Docker's own files and its volumes go to the volume of LCFS, where fsync returns at once unless the daemon has --fsync strict. A data-root of your own stays.";
 const IMAGES_STAY = 'Images and containers that Docker has now stay where they are and come back into sight with lcfs setup --remove.';
