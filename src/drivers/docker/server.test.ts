@@ -158,6 +158,58 @@ test('garbage instead of HTTP does not end the server', async () => {
   assert.equal(await exists('test'), true);
 });
 
+/** Sends bytes over one connection and returns all that comes back until it has been quiet for a moment. */
+async function exchange(...parts: string[]): Promise<string> {
+  const socket = connect(socketPath);
+  let answer = '';
+  socket.on('data', (data: Buffer) => (answer += data.toString()));
+  for (const part of parts) {
+    socket.write(part);
+    await delay(20);
+  }
+  socket.destroy();
+  return answer;
+}
+
+const callOf = (name: string, fields: object): string => {
+  const body = JSON.stringify(fields);
+  return `POST /GraphDriver.${name} HTTP/1.1\r\nHost: \r\nUser-Agent: Go-http-client/1.1\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+};
+const answersIn = (text: string): Answer[] => [...text.matchAll(/^\{.*?\}(?=HTTP|$)/gms)].map(([json]) => JSON.parse(json) as Answer);
+
+test('calls come in pieces, several at once, or in another form, on one connection', async () => {
+  const call = callOf('Exists', { ID: 'test' });
+  assert.deepEqual(answersIn(await exchange(call)), [{ Exists: true }]);
+  assert.deepEqual(answersIn(await exchange(...call.match(/.{1,25}/gs)!)), [{ Exists: true }]);
+  const absent = callOf('Exists', { ID: 'absent' });
+  assert.deepEqual(answersIn(await exchange(call + absent + call)), [{ Exists: true }, { Exists: false }, { Exists: true }]);
+  const body = JSON.stringify({ ID: 'test' });
+  const chunked = `POST /GraphDriver.Exists HTTP/1.1\r\nHost: \r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
+  const mixed = await exchange(call, chunked, call);
+  assert.equal(mixed.match(/"Exists":true/g)?.length, 3, mixed);
+  const together = await exchange(call + chunked + absent);
+  assert.deepEqual(together.match(/"Exists":\w+/g), ['"Exists":true', '"Exists":true', '"Exists":false']);
+});
+
+test('a call whose caller sends nothing more is answered; half a call ends with its connection', async () => {
+  const reply = new Promise<string>((resolve) => {
+    const socket = connect({ path: socketPath, allowHalfOpen: true });
+    let text = '';
+    socket.on('data', (data: Buffer) => (text += data.toString()));
+    socket.on('end', () => resolve(text));
+    socket.end(callOf('Exists', { ID: 'test' }));
+  });
+  assert.match(await reply, /^HTTP\/1\.1 200 OK\r\n.*\{"Exists":true\}$/s);
+  const ended = new Promise((resolve) => {
+    const socket = connect({ path: socketPath, allowHalfOpen: true });
+    socket.on('close', resolve);
+    socket.on('end', () => socket.end());
+    socket.resume();
+    socket.end('POST /GraphDriver.Ex');
+  });
+  await ended;
+});
+
 // Layers
 
 test('Create, Exists, GetMetadata, Remove', async () => {

@@ -8,11 +8,15 @@
  * Docker repeats a call whose connection breaks, with whatever is left of the body. So an answer is only sent when the
  * body has been read to its end, even if the call has failed long before, and idle connections are never closed while the
  * driver runs.
+ *
+ * Connections begin with small calls (connection.ts) and become HTTP connections when a tar comes.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Socket } from 'node:net';
 import { Bug } from '../../engine/errors.js';
+import { Connection, type Outcome } from './connection.js';
 import type { GraphDriver } from './driver.js';
 import { type Answer, BadRequest, BODY_BYTES_MAX, CONTENT_TYPE, parseBody, parseInit, parseLayerRequest, parseQuery } from './protocol.js';
 
@@ -48,23 +52,55 @@ export interface DriverServer {
 }
 
 export function makeServer(driver: GraphDriver, log: Log): DriverServer {
-  const calls = new Set<Promise<void>>();
-  const http = createServer((request, response) => {
-    const call = serve(driver, log, request, response);
+  const calls = new Set<Promise<unknown>>();
+  const counted = <T>(call: Promise<T>): Promise<T> => {
     calls.add(call);
-    void call.finally(() => calls.delete(call));
-  });
+    return call.finally(() => calls.delete(call));
+  };
+  const http = createServer((request, response) => void counted(serve(driver, log, request, response)));
   http.requestTimeout = 0; // a pull may feed one layer for an hour
   http.keepAliveTimeout = 0;
-  return { http, close: (graceMs) => close(http, calls, graceMs) };
+  const connections = takeSmallCalls(http, (path, body) => counted(callSmall(driver, log, path, body)));
+  return { http, close: (graceMs) => close(http, calls, connections, graceMs) };
 }
 
-async function close(http: Server, calls: ReadonlySet<Promise<void>>, graceMs: number): Promise<void> {
+type Connections = ReadonlyMap<Socket, Connection>;
+
+/** Has the small calls on all connections done by `call`. Returns the connections. */
+function takeSmallCalls(http: Server, call: (path: string, body: string) => Promise<Outcome>): Connections {
+  const connections = new Map<Socket, Connection>();
+  const toHttp = http.listeners('connection');
+  http.removeAllListeners('connection');
+  const handOver = (socket: Socket): void => toHttp.forEach((listener) => void listener.call(http, socket));
+  http.on('connection', (socket: Socket) => {
+    connections.set(socket, new Connection(socket, { isSmall: (path) => CALLS.has(path), call, handOver }));
+    socket.once('close', () => connections.delete(socket));
+  });
+  return connections;
+}
+
+async function close(http: Server, calls: ReadonlySet<Promise<unknown>>, connections: Connections, graceMs: number): Promise<void> {
   const closed = new Promise((resolve) => http.close(resolve));
   http.closeIdleConnections();
+  for (const connection of connections.values()) connection.end();
   await Promise.race([closed, delay(graceMs, undefined, { ref: false })]);
-  http.closeAllConnections();
+  for (const socket of connections.keys()) socket.destroy();
   await Promise.all([closed, ...calls]);
+}
+
+async function callSmall(driver: GraphDriver, log: Log, path: string, body: string): Promise<Outcome> {
+  try {
+    return { status: 200, text: JSON.stringify(await CALLS.get(path)!(driver, parseBody(body))) };
+  } catch (error) {
+    return { status: refusal(log, path, error), text: JSON.stringify({ Err: messageOf(error) }) };
+  }
+}
+
+/** Logs why a call is refused. Returns the status that says so. Throws a bug on: state may be half-changed, the process ends. */
+function refusal(log: Log, path: string, error: unknown): number {
+  if (error instanceof Bug) throw error;
+  log('warn', `${path}: ${messageOf(error)}`);
+  return error instanceof BadRequest ? error.status : 200;
 }
 
 async function serve(driver: GraphDriver, log: Log, request: IncomingMessage, response: ServerResponse): Promise<void> {
