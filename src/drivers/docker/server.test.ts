@@ -158,15 +158,22 @@ test('garbage instead of HTTP does not end the server', async () => {
   assert.equal(await exists('test'), true);
 });
 
-/** Sends bytes over one connection and returns all that comes back until it has been quiet for a moment. */
-async function exchange(...parts: string[]): Promise<string> {
+/** Sends bytes over one connection, piece by piece, and returns all that comes back up to the answer with this number. */
+async function exchange(answers: number, ...parts: string[]): Promise<string> {
   const socket = connect(socketPath);
   let answer = '';
-  socket.on('data', (data: Buffer) => (answer += data.toString()));
+  const answered = new Promise<void>((resolve, reject) => {
+    socket.on('data', (data: Buffer) => {
+      answer += data.toString();
+      if (answer.split('"Exists"').length > answers) resolve();
+    });
+    socket.on('close', () => reject(new Error(`closed after ${answer}`)));
+  });
   for (const part of parts) {
     socket.write(part);
-    await delay(20);
+    await delay(5);
   }
+  await answered;
   socket.destroy();
   return answer;
 }
@@ -179,15 +186,15 @@ const answersIn = (text: string): Answer[] => [...text.matchAll(/^\{.*?\}(?=HTTP
 
 test('calls come in pieces, several at once, or in another form, on one connection', async () => {
   const call = callOf('Exists', { ID: 'test' });
-  assert.deepEqual(answersIn(await exchange(call)), [{ Exists: true }]);
-  assert.deepEqual(answersIn(await exchange(...call.match(/.{1,25}/gs)!)), [{ Exists: true }]);
+  assert.deepEqual(answersIn(await exchange(1, call)), [{ Exists: true }]);
+  assert.deepEqual(answersIn(await exchange(1, ...call.match(/.{1,25}/gs)!)), [{ Exists: true }]);
   const absent = callOf('Exists', { ID: 'absent' });
-  assert.deepEqual(answersIn(await exchange(call + absent + call)), [{ Exists: true }, { Exists: false }, { Exists: true }]);
+  assert.deepEqual(answersIn(await exchange(3, call + absent + call)), [{ Exists: true }, { Exists: false }, { Exists: true }]);
   const body = JSON.stringify({ ID: 'test' });
   const chunked = `POST /GraphDriver.Exists HTTP/1.1\r\nHost: \r\nTransfer-Encoding: chunked\r\n\r\n${body.length.toString(16)}\r\n${body}\r\n0\r\n\r\n`;
-  const mixed = await exchange(call, chunked, call);
+  const mixed = await exchange(3, call, chunked, call);
   assert.equal(mixed.match(/"Exists":true/g)?.length, 3, mixed);
-  const together = await exchange(call + chunked + absent);
+  const together = await exchange(3, call + chunked + absent);
   assert.deepEqual(together.match(/"Exists":\w+/g), ['"Exists":true', '"Exists":true', '"Exists":false']);
 });
 
