@@ -18,8 +18,8 @@ export type Order =
   | { readonly order: 'stop'; readonly options: StopOptions }
   | { readonly order: 'start' }
   | { readonly order: 'check' | 'count' }
-  /** Counts the requests of some layers from zero, or tells how many there were by kind. */
-  | { readonly order: 'clearRequests' | 'countRequests'; readonly layers: readonly string[] };
+  /** Counts the requests of a layer from zero, or tells how many there were by kind. */
+  | { readonly order: 'clearRequests' | 'countRequests'; readonly layer: string };
 
 export interface Report {
   readonly kind: 'ready' | 'done' | 'failed' | 'ended';
@@ -35,6 +35,7 @@ export interface Report {
   readonly errors?: readonly string[];
   /** Requests by kind. */
   readonly counts?: Readonly<Record<string, number>>;
+  readonly refusedOpens?: number;
 }
 
 const [volume, mountpoint, transport, bytes, passthrough] = process.argv.slice(2) as [
@@ -62,8 +63,8 @@ async function start(): Promise<void> {
 async function obey(order: Order): Promise<Report> {
   if (order.order === 'check') return { kind: 'done', errors: checkVolume({ data: true }).errors };
   if (order.order === 'count') return { kind: 'done', sharedFiles: session.sharedFiles(), reads: countReads() };
-  if (order.order === 'countRequests') return { kind: 'done', counts: countsOf(order.layers) };
-  if (order.order === 'clearRequests') order.layers.forEach((layer) => clearStats(findLayer(layer)));
+  if (order.order === 'countRequests') return requestsOf(order.layer);
+  if (order.order === 'clearRequests') clearStats(findLayer(order.layer));
   else if (order.order === 'start') await start();
   else if (order.order === 'stop') await session.stop(order.options);
   else changeLayer(order);
@@ -75,11 +76,10 @@ function countReads(): number {
   return reads.reduce((sum, { count }) => sum + count, 0);
 }
 
-function countsOf(layers: readonly string[]): Record<string, number> {
-  const counts: Record<string, number> = {};
-  for (const { operations } of layers.flatMap((layer) => readStats(findLayer(layer))))
-    for (const { kind, count } of operations) counts[kind] = (counts[kind] ?? 0) + count;
-  return counts;
+function requestsOf(layer: string): Report {
+  const operations = readStats(findLayer(layer)).flatMap((stats) => stats.operations);
+  const counts = Object.fromEntries(operations.map(({ kind, count }) => [kind, count]));
+  return { kind: 'done', counts, refusedOpens: operations.find(({ kind }) => kind === 'open')?.errors ?? 0 };
 }
 
 function changeLayer(order: Order): void {
