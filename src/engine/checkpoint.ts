@@ -67,6 +67,7 @@ import {
 } from './arena.js';
 import { findInCatalog, insertInCatalog, updateInCatalog, useCatalog } from './catalog.js';
 import { nowHi, nowLo, readClock } from './clock.js';
+import { forbidDeferral } from './deferral.js';
 import { discardBlocks, flushDevice, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
@@ -117,6 +118,7 @@ function checkpointAnd(then: () => void, cleanlyClosed: boolean): number {
 
 function completeGeneration(cleanlyClosed: boolean): number {
   settleFreed();
+  forbidDeferral();
   const superblock = new Uint32Array(IMAGE_WORDS);
   const closed = W[GENERATION]!;
   try {

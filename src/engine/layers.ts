@@ -61,7 +61,7 @@ import {
   setLayerState,
   slotMountsAt,
 } from '../layout/records.js';
-import { ENOENT } from '../linux/errno.js';
+import { EAGAIN, ENOENT } from '../linux/errno.js';
 import {
   CATALOG_LOCK,
   CHANGED,
@@ -89,6 +89,7 @@ import {
 } from './catalog.js';
 import { checkpoint } from './checkpoint.js';
 import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
+import { deferral } from './deferral.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic, ringMaintenance } from './operation.js';
@@ -251,13 +252,14 @@ export function findLayer(name: string): LayerIndex | -1 {
   return readCatalog(() => findName(bytes, 0, bytes.length));
 }
 
-/** The same for bytes of a request; -ENOENT if there is none. */
+/** The same for bytes of a request; -ENOENT if there is none, -EAGAIN if the request is deferred. */
 export function findLayerBytes(bytes: Uint8Array, at: number, length: number): number {
   lockShared(CATALOG_LOCK);
   try {
     const index = findName(bytes, at, length);
     return index < 0 ? -ENOENT : index;
   } catch (error) {
+    if (error === deferral) return -EAGAIN;
     if (!(error instanceof BlockError)) panic(error);
     return -ENOENT;
   } finally {

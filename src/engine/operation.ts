@@ -14,10 +14,11 @@ import { writeSync } from 'node:fs';
 import { LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState } from '../layout/records.js';
-import { EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
+import { EAGAIN, EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
 import { checkpoint } from './checkpoint.js';
+import { deferral } from './deferral.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
@@ -159,16 +160,17 @@ export function settleForLess(error: unknown): void {
 }
 
 /**
- * Ends an operation that threw: -EIO for a block that could not be read while nothing had been changed yet. Anything
- * else ends the process.
+ * Ends an operation that threw: -EIO for a block that could not be read while nothing had been changed yet, -EAGAIN for one
+ * that is waited for. Anything else ends the process.
  */
 export function abandon(error: unknown): number {
-  if (mode === NONE || !(error instanceof BlockError) || (mode === WRITING && treeChanges !== changesBefore)) return panic(error);
+  if (mode === NONE || (mode === WRITING && treeChanges !== changesBefore)) return panic(error);
   return end(reportBlock(error));
 }
 
-/** Reports a block that is gone or wrong; anything else ends the process. */
+/** Reports a block that is gone or wrong; anything else but a deferral ends the process. */
 function reportBlock(error: unknown): number {
+  if (error === deferral) return -EAGAIN;
   if (!(error instanceof BlockError)) return panic(error);
   writeSync(2, `lcfs: ${error.message}\n`);
   return -EIO;

@@ -53,13 +53,16 @@ import {
   STRIPE_COUNT,
   addressOfWord,
 } from './arena.js';
-import { readBlocks, writeBlocks } from './device.js';
+import { bringNear, readBlocks, writeBlocks } from './device.js';
+import { deferral } from './deferral.js';
 import { BlockError, fail } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 
 const CLAIMED = -1;
 /** A claimed frame is in the middle of one block of I/O; look again after this many milliseconds. */
 const CLAIM_WAIT_MS = 1;
+/** Pages are fetched from the device in aligned runs of so many: 64 KiB. */
+const RUN_BLOCKS_READ = 16;
 /** Chains are one or two frames long: there are at least two buckets for each frame. */
 const CHAIN_STEPS_MAX = 16;
 
@@ -238,7 +241,7 @@ function pinLocked(bucket: number, block: BlockNumber): number {
   return frame;
 }
 
-/** Reads a page into a claimed frame and proves it. Throws BlockError with the frame given back. */
+/** Reads a page into a claimed frame and proves it. Throws BlockError or `deferral` with the frame given back. */
 function fillFrame(frame: number, block: BlockNumber): void {
   const page = pageOf(frame);
   try {
@@ -266,13 +269,14 @@ export function sealPage(page: number): void {
   setPageChecksum(page, checksumOf(page));
 }
 
-/** Pins the page in `block`, reading it if need be. Returns its word address. Throws BlockError. */
+/** Pins the page in `block`, reading it if need be. Returns its word address. Throws BlockError or `deferral`. */
 export function pinPage(block: BlockNumber): number {
   for (;;) {
     const cached = pinCached(block);
     if (cached >= 0) return pageOf(cached);
     if (cached === BUSY) continue;
     const version = stripeVersion;
+    if (!bringNear(block, 1, RUN_BLOCKS_READ)) throw deferral; // before a frame is emptied for it
     const frame = takeFrame();
     fillFrame(frame, block);
     if (publishFrame(frame, block, version) >= 0) return pageOf(frame);

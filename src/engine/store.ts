@@ -19,6 +19,7 @@ import { clearBytes, copyBytes, equalBytes } from '../linux/bytes.js';
 import { EDQUOT, EIO, ENOSPC } from '../linux/errno.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
 import { reportCorruption } from './corruption.js';
+import { forbidDeferral } from './deferral.js';
 import { readBlocks, writeBlocks } from './device.js';
 import { fail } from './errors.js';
 import { extentBefore, extentStart, extentSum, isOverwritable, map, nextExtent, replaceSums, seekExtent, unmap } from './extents.js';
@@ -92,6 +93,7 @@ export function storeBytes(ino: Ino, offset: number, size: number, from: number)
   if (fitting === 0) return -EDQUOT;
   const placed = place(ino, fitting);
   if (placed === 0) return -ENOSPC;
+  forbidDeferral(); // what is overwritten no longer sums up to what the extents say
   writeOut(placed);
   record(ino, first, placed);
   return Math.min(size, placed * BLOCK_BYTES - (offset - start));

@@ -48,6 +48,7 @@ import {
   setRecordTypeBytes,
 } from '../layout/records.js';
 import { GENERATION, scratchAt } from './arena.js';
+import { forbidDeferral } from './deferral.js';
 import { BlockError, fail } from './errors.js';
 import { markClean, markDirty, newPage, pinPage, unpinPage } from './pager.js';
 import { WINDOW_PAGES, allocateBlocks, freeBlocks } from './space.js';
@@ -361,6 +362,7 @@ function makeWritable(level: number): void {
 /** Makes the whole path writable. Its pages count as dirty from now on, and stay so while they are pinned (P2). */
 function makePathWritable(): void {
   treeChanges++;
+  forbidDeferral();
   if (pathWritable) return;
   for (let level = 0; level < depth; level++) {
     makeWritable(level);
@@ -381,6 +383,7 @@ export function findForUpdate(k0: number, type: number, hi: number, lo: number):
 export function createTree(): void {
   releasePath();
   treeChanges++;
+  forbidDeferral();
   const page = allocatePage(0, 0);
   pointTo(rootAt, page);
   unpinPage(page);

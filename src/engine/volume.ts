@@ -106,6 +106,8 @@ const F_SETLK = 6;
 export interface VolumeHandle {
   readonly path: string;
   readonly fd: number;
+  /** The same device for reading past the kernel's cache; -1 where it cannot be opened so. */
+  readonly directFd: number;
   readonly readOnly: boolean;
   readonly arena: ArenaShape;
 }
@@ -189,6 +191,18 @@ function openDevice(path: string, readOnly: boolean): number {
   }
 }
 
+/**
+ * Opens a device a second time, past the kernel's cache; -1 where that is not possible. To be closed with the first: a
+ * process loses the lock on a file with any descriptor of it that it closes.
+ */
+function openDirect(fd: number): number {
+  try {
+    return openSync(`/proc/self/fd/${fd}`, constants.O_RDONLY | constants.O_DIRECT);
+  } catch {
+    return -1;
+  }
+}
+
 /** What other software would take the device for, or an empty string. */
 function foreignContent(path: string): string {
   try {
@@ -267,7 +281,7 @@ export function holdsVolume(path: string): boolean {
 /** Runs with a small arena of its own on a device. */
 function withArena<T>(fd: number, path: string, work: () => T): T {
   if (current !== null) throw new LcfsError('state', 'this process has a volume open already');
-  current = openArena(fd, path, false, CACHE_BYTES_MIN, groupsFor(sizeOf(fd)));
+  current = openArena(fd, -1, path, false, CACHE_BYTES_MIN, groupsFor(sizeOf(fd)));
   try {
     return work();
   } finally {
@@ -305,10 +319,18 @@ export interface OpenOptions {
   device?: Device;
 }
 
-function openArena(fd: number, path: string, readOnly: boolean, cacheBytes: number, groups: number, device?: Device): VolumeHandle {
+function openArena(
+  fd: number,
+  directFd: number,
+  path: string,
+  readOnly: boolean,
+  cacheBytes: number,
+  groups: number,
+  device?: Device,
+): VolumeHandle {
   const frames = Math.floor(Math.max(cacheBytes, CACHE_BYTES_MIN) / BLOCK_BYTES);
-  const handle = { path, fd, readOnly, arena: createArena(frames, groups) };
-  useDevice(device ?? descriptorDevice(fd));
+  const handle = { path, fd, directFd, readOnly, arena: createArena(frames, groups) };
+  useDevice(device ?? descriptorDevice(fd, directFd));
   W[FRAME_LIMIT] = FRAME_COUNT;
   W[SYNC_INTERVAL_MS] = SYNC_INTERVAL_MS_DEFAULT;
   return handle;
@@ -322,8 +344,9 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   if (current !== null) throw new LcfsError('state', `this process has a volume open already (${current.path})`);
   const readOnly = options.readOnly === true;
   const fd = openDevice(path, readOnly);
+  const directFd = openDirect(fd);
   try {
-    current = openArena(fd, path, readOnly, options.cacheBytes ?? CACHE_BYTES_DEFAULT, groupsFor(sizeOf(fd)), options.device);
+    current = openArena(fd, directFd, path, readOnly, options.cacheBytes ?? CACHE_BYTES_DEFAULT, groupsFor(sizeOf(fd)), options.device);
     loadSuperblock(path, sizeOf(fd));
     loadBitmaps(path);
     countRemoving();
@@ -331,7 +354,7 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
     return current;
   } catch (error) {
     current = null;
-    closeSync(fd);
+    closeDescriptors(fd, directFd);
     throw error;
   }
 }
@@ -340,6 +363,11 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
 function markInUse(): void {
   Atomics.store(I, CHANGED, 1);
   checkpoint();
+}
+
+function closeDescriptors(fd: number, directFd: number): void {
+  closeSync(fd);
+  if (directFd >= 0) closeSync(directFd);
 }
 
 /** Reads a superblock to RUN_AT; false if it is none. */
@@ -436,7 +464,7 @@ function countRemoving(): void {
 /** Attaches another thread of the process to the volume. Once a thread. */
 export function attachVolume(handle: VolumeHandle, device?: Device): void {
   attachArena(handle.arena);
-  useDevice(device ?? descriptorDevice(handle.fd));
+  useDevice(device ?? descriptorDevice(handle.fd, handle.directFd));
   current = handle;
 }
 
@@ -451,7 +479,7 @@ export function closeVolume(): void {
 
 /** Lets go of the volume without writing anything, as a crash would. */
 export function abandonVolume(): void {
-  closeSync(currentVolume().fd);
+  closeDescriptors(currentVolume().fd, currentVolume().directFd);
   current = null;
   useDevice(descriptorDevice(-1));
 }

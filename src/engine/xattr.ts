@@ -8,6 +8,7 @@ import { XATTR_WORDS, inodeFlags, xattrNameBytes } from '../layout/records.js';
 import { E2BIG, EEXIST, EINVAL, ENODATA, ENOSPC, EOPNOTSUPP, ERANGE, ESTALE } from '../linux/errno.js';
 import { setAccessAcl, setDefaultAcl } from './acl.js';
 import { readClock } from './clock.js';
+import { forbidDeferral } from './deferral.js';
 import { changeInode, findInode, readInodeInOperation, stampChange } from './inode.js';
 import { abandon, beginRead, beginWrite, end } from './operation.js';
 import { valueOf } from './tree.js';
@@ -77,6 +78,7 @@ function load(ino: Ino, bytes: Uint8Array, at: number, length: number, out: Uint
   if ((inodeFlags(inode) & INODE_HAS_XATTR) === 0 || !findXattr(ino, bytes, at, length)) return -ENODATA;
   if (outMax === 0) return foundValueBytes;
   if (foundValueBytes > outMax) return -ERANGE;
+  forbidDeferral(); // the value may take the place of the name
   loadXattr(ino, out, outAt);
   return foundValueBytes;
 }

@@ -8,6 +8,7 @@
  * own.
  */
 import koffi from 'koffi';
+import { getInode } from '../engine/inode.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import { EISDIR } from '../linux/errno.js';
 import { close, errno, ioBuffer, ioctl } from '../linux/libc.js';
@@ -71,8 +72,10 @@ function makeBacking(layer: LayerIndex, ino: Ino): number {
   return backing;
 }
 
-/** A new id for a content file; 0 if it can't be opened or the kernel refuses. */
+/** A new id for a content file; 0 if it can't be opened or the kernel refuses. `foundAt` is lost. */
 function openBacking(fuse: number, contents: number, layer: LayerIndex, ino: Ino): number {
+  // The look-up on the content mount will want this inode. This thread waits for it, so the device should not have to.
+  if (getInode(layer, ino) < 0) return 0;
   writePath(layer, ino);
   const file = openat(contents, memory.address, O_PATH | O_CLOEXEC | O_NOFOLLOW);
   if (file < 0) return 0;

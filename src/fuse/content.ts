@@ -17,16 +17,16 @@
  * read-only for the kernel, too: a page of it belongs to every container.
  */
 import { foundAt, getInode, isFoundFixed, isFoundSealed } from '../engine/inode.js';
-import { read } from '../engine/file.js';
 import { BLOCK_BYTES, INO_MAX, ROOT_INO, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeBlocks, inodeSizeHi, inodeSizeLo } from '../layout/records.js';
-import { EINVAL, ENOENT, EROFS, ESTALE } from '../linux/errno.js';
+import { ENOENT, EROFS, ESTALE } from '../linux/errno.js';
 import { S_IFDIR, S_IFREG } from '../linux/mode.js';
 import { CONTENT_ROOT_LOW, parseHex } from './content-names.js';
 import { sharedLow } from './node.js';
 import * as P from './protocol.js';
+import { readContents } from './reading.js';
 import { FOREVER_SECONDS, writeEntryHead } from './reply.js';
-import { argument, argument64, clearReply, inoOf, layerOf, nameLength, nodeLowOf, type Request } from './request.js';
+import { clearReply, inoOf, layerOf, nameLength, nodeLowOf, type Request } from './request.js';
 
 const LAYER_LOW = 3;
 
@@ -109,9 +109,7 @@ export function getContentAttributes(r: Request): number {
 
 /** Only the kernel has the number of a content file, from a LOOKUP that found contents which never change. */
 export function readContent(r: Request): number {
-  const size = argument(r, P.IO_SIZE);
-  if (size > r.replyBytes) return -EINVAL;
-  return read(layerOf(r), inoOf(r), argument64(r, P.IO_OFFSET), size, r.io, r.reply);
+  return readContents(r, layerOf(r), inoOf(r));
 }
 
 /** What would change something. */

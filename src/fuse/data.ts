@@ -5,7 +5,7 @@
  * can refuse to open a file of a sealed layer for writing, and says who may write through mappings (open-files.ts). Reading does not change the access time, as on a file system mounted noatime; it changes when it is set.
  */
 import { checkpoint } from '../engine/checkpoint.js';
-import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, read, seekData, write } from '../engine/file.js';
+import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, seekData, write } from '../engine/file.js';
 import { DEVICE_FAILED, FSYNC_STRICT } from '../engine/arena.js';
 import { foundAt, getInode, inodeSize } from '../engine/inode.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
@@ -18,6 +18,7 @@ import { truncate } from './inodes.js';
 import { isPrivate, isSynthetic, nodeIno } from './node.js';
 import { DIRECT, PASSING, PLAIN, mayBeMapped, noteOpen, shownLayer } from './open-files.js';
 import * as P from './protocol.js';
+import { readContents } from './reading.js';
 import { replySharedOpen, writeOpen } from './reply.js';
 import { argument, argument64, inoOf, layerOf, replyNumber, type Request } from './request.js';
 import { beginPassthrough, contentsChanged, isOpenShared, isShared, joinPassthrough, leaveShared, openedContents } from './sharing.js';
@@ -82,9 +83,7 @@ function openSharedForWriting(r: Request, layer: LayerIndex, ino: Ino, flags: nu
 }
 
 export function readFile(r: Request): number {
-  const size = argument(r, P.IO_SIZE);
-  if (size > r.replyBytes) return -EINVAL;
-  return read(layerOf(r), inoOf(r), argument64(r, P.IO_OFFSET), size, r.io, r.reply);
+  return readContents(r, layerOf(r), inoOf(r));
 }
 
 export function writeFile(r: Request): number {

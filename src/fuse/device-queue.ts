@@ -10,6 +10,7 @@
  *   out header                 ends at OUT_DATA
  *   body of the reply          at OUT_DATA
  */
+import { ReadPlan } from '../engine/planned-read.js';
 import { ECONNABORTED, EINTR, EAGAIN, ENODEV, ENOENT } from '../linux/errno.js';
 import { errno, ioBuffer, read, write } from '../linux/libc.js';
 import { NO_REPLY, argumentsBytes, serve } from './dispatch.js';
@@ -41,6 +42,7 @@ export class DeviceQueue {
       replyBytes: WRITE_BYTES_MAX,
       scratch: 0,
     });
+    this.request.plan = new ReadPlan();
   }
 
   /** Waits for a request. Returns 1, 0 if none came after all, or a negative error number once the connection has ended. */

@@ -1,14 +1,16 @@
 /**
  * From a request to the engine and back, for every transport alike.
  *
- * `serve` returns the length of the reply's body, a negative error number, or NO_REPLY. It never throws on account of what
- * a request contains: an exception out of it is a bug, and the transport ends the process.
+ * `serve` returns the length of the reply's body, a negative error number, or NO_REPLY; to a queue that allows it also DEFERRED
+ * (to be served again, deferral.ts) or READING (reading.ts). It never throws on account of what a request contains: an
+ * exception out of it is a bug, and the transport ends the process.
  *
  * A thread serves the volume or its content mount (content.ts). A table for each kind of node says who handles an opcode; what is in no table is ENOSYS, which the kernel remembers for
  * many operations and then does without: so the absence of OPENDIR, FLUSH, ACCESS, POLL,
  * IOCTL and the lock operations from the tables is deliberate.
  */
 import { performance } from 'node:perf_hooks';
+import { isDeferred } from '../engine/deferral.js';
 import { recordOperation, statKind, type StatKind } from '../engine/stats.js';
 import { EINVAL, EIO, ENOSYS, EPERM, ESTALE } from '../linux/errno.js';
 import * as content from './content.js';
@@ -20,6 +22,7 @@ import * as names from './names.js';
 import { isPrivate, isSynthetic } from './node.js';
 import { releaseFile } from './open-files.js';
 import * as P from './protocol.js';
+import { READING } from './reading.js';
 import { layerOf, nodeLowOf, opcodeOf, type Request } from './request.js';
 import { isSharing } from './sharing.js';
 import { getStatistics, getVolumeStatistics } from './statfs.js';
@@ -27,6 +30,7 @@ import * as synthetic from './synthetic.js';
 import * as xattrs from './xattrs.js';
 
 export { NO_REPLY } from './forget.js';
+export { READING } from './reading.js';
 
 type Handler = (r: Request) => number;
 
@@ -180,16 +184,24 @@ export function argumentsBytes(opcode: number): number {
   return opcode < P.OPCODES ? P.ARGUMENTS_BYTES[opcode]! : 0;
 }
 
-/** Handles a request. `payloadBytes` below 0 says that it was too short for its arguments. */
-export function serve(r: Request): number {
+/** What `serve` returns for a request that has to be served again when certain blocks have come. Beyond any error number. */
+export const DEFERRED = -0x1_0002;
+
+/** Handles a request that arrived at `started` (performance.now). `payloadBytes` below 0 says that it was too short for its arguments. */
+export function serve(r: Request, started = performance.now()): number {
   const opcode = opcodeOf(r);
   if (opcode >= P.OPCODES) return -ENOSYS;
-  const layer = layerOf(r);
-  const handler = tableFor(layer, nodeLowOf(r))[opcode]!;
-  const started = performance.now();
+  const handler = tableFor(layerOf(r), nodeLowOf(r))[opcode]!;
   const result = r.payloadBytes < 0 ? refuseShort(opcode) : handler(r);
-  recordOperation(layer, KINDS[opcode]!, (performance.now() - started) * 1000, result === NO_REPLY ? 0 : result);
+  if (isDeferred()) return DEFERRED;
+  if (result === READING) return READING;
+  recordServed(r, started, result);
   return result >= -ERROR_MAX || result === NO_REPLY ? result : -EIO;
+}
+
+/** Counts a request that has come to its end. */
+export function recordServed(r: Request, started: number, result: number): void {
+  recordOperation(layerOf(r), KINDS[opcodeOf(r)]!, (performance.now() - started) * 1000, result === NO_REPLY ? 0 : result);
 }
 
 function refuseShort(opcode: number): number {

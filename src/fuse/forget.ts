@@ -12,6 +12,7 @@
  */
 import { INO_MAX, ROOT_INO } from '../layout/constants.js';
 import { inodeLinks } from '../layout/records.js';
+import { forbidDeferral } from '../engine/deferral.js';
 import { foundAt, getInode } from '../engine/inode.js';
 import { freeOrphan, mayBeOrphan } from '../engine/orphans.js';
 import { nodeIno } from './node.js';
@@ -44,6 +45,7 @@ export function forgetMany(r: Request): number {
 }
 
 function forget(layer: number, ino: number): void {
+  forbidDeferral(); // some of many may have been freed before
   if (ino < ROOT_INO || ino > INO_MAX) return;
   if (!mayBeOrphan(layer, ino)) return;
   if (getInode(layer, ino) < 0 || inodeLinks(foundAt) !== 0) return;

@@ -18,6 +18,7 @@
  * count is checked against it before use.
  */
 import { NAME_BYTES_MAX } from '../layout/constants.js';
+import type { ReadPlan } from '../engine/planned-read.js';
 import type { IoBuffer } from '../linux/libc.js';
 import { EINVAL, ENAMETOOLONG } from '../linux/errno.js';
 import { IN_EXTENSIONS, IN_GID, IN_NODE, IN_OPCODE, IN_UID, IN_UNIQUE } from './protocol.js';
@@ -49,6 +50,10 @@ export class Request {
   readonly replyWord: number;
   readonly replyBytes: number;
   readonly scratch: number;
+  /** For a READ; null if it is not to be planned (reading.ts). */
+  plan: ReadPlan | null = null;
+  /** Whether the queue takes READING for an answer. */
+  mayAnswerLater = false;
 
   constructor(io: IoBuffer, words: Uint32Array, places: RequestPlaces) {
     this.io = io;

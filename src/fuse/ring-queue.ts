@@ -4,6 +4,10 @@
  * an entry and completes its command; the reply is written into the same buffers and committed with the next command,
  * which also asks for the next request: one system call answers all requests at hand and waits for more.
  *
+ * The thread waits for nothing but the ring. A request that needs blocks from the device is put aside until they have been
+ * read, through the same ring: a READ into its payload buffer (engine/planned-read.ts), anything else into the kernel's cache
+ * of the device, after which it is served once more from the start (engine/deferral.ts).
+ *
  * FORGET, INTERRUPT and what came before the ring was ready arrive on /dev/fuse all the same (device-queue.ts).
  *
  * Memory of an entry:
@@ -12,15 +16,25 @@
  *   scratch             at SCRATCH
  *   payload             at the next page: WRITE_BYTES_MAX
  */
+import { allowDeferral, deferredBlock, deferredCount, forbidDeferral, forgetDeferral } from '../engine/deferral.js';
+import { DEFERRED_BLOCKS_MAX, currentDevice } from '../engine/device.js';
+import { ReadPlan, planFd, provePlan } from '../engine/planned-read.js';
+import { BLOCK_BYTES } from '../layout/constants.js';
 import { ioBuffer, type IoBuffer } from '../linux/libc.js';
 import { SQE, UringUnavailable, type Uring } from '../linux/uring.js';
 import { EINTR, ENODEV, ENOTCONN } from '../linux/errno.js';
-import { NO_REPLY, argumentsBytes, serve } from './dispatch.js';
+import { DEFERRED, NO_REPLY, READING, argumentsBytes, recordServed, serve } from './dispatch.js';
 import { WRITE_BYTES_MAX } from './init.js';
 import * as P from './protocol.js';
 import { Request, opcodeOf, wordsOf } from './request.js';
 
 const PAGE = 4096;
+/** A request that was deferred so often waits for its blocks: whatever drives them out of the cache, it gets done. */
+const DEFERRALS_MAX = 64;
+/** A completion's tag is the entry, and above it what it completes: the entry's command, the read for a deferral, or a run. */
+const ENTRIES_MAX = 0x1_0000;
+const FOR_DEFERRAL = 1;
+const FOR_RUN = 2;
 const IOVECS = 512;
 const IOVEC_BYTES = 16;
 const SCRATCH = 1024;
@@ -36,12 +50,19 @@ export interface QueueShare {
   readonly entries: number;
 }
 
-/** One entry: its request, and the queue it belongs to. */
+/** One entry: its request, the queue it belongs to, and how far the request is. */
 class RingEntry {
   readonly request: Request;
   readonly queue: number;
   /** Word index of the header buffer. */
   readonly header: number;
+  readonly plan = new ReadPlan();
+  /** When the request arrived. */
+  started = 0;
+  deferrals = 0;
+  /** Reads of the plan that are under way, and whether one went wrong. */
+  outstanding = 0;
+  hasFailed = false;
 
   constructor(io: IoBuffer, words: Uint32Array, at: number, queue: number) {
     this.queue = queue;
@@ -54,8 +75,16 @@ class RingEntry {
       replyBytes: WRITE_BYTES_MAX,
       scratch: at + SCRATCH,
     });
+    this.request.mayAnswerLater = true;
     this.writeIovec(0, at, P.RING_HEADER_BYTES);
     this.writeIovec(1, at + PAGE, WRITE_BYTES_MAX);
+  }
+
+  /** A request has arrived. */
+  begin(): void {
+    this.started = performance.now();
+    this.deferrals = 0;
+    this.request.plan = this.plan;
   }
 
   private writeIovec(index: number, at: number, bytes: number): void {
@@ -79,6 +108,8 @@ export class RingQueues {
   private readonly device: number;
   private readonly entries: RingEntry[] = [];
   private live = 0;
+  /** Where blocks pass on their way into the kernel's cache. Nobody looks at them here, so one place does for all. */
+  private readonly passage = ioBuffer(DEFERRED_BLOCKS_MAX * BLOCK_BYTES);
 
   constructor(ring: Uring, device: number, shares: readonly QueueShare[]) {
     this.ring = ring;
@@ -101,7 +132,7 @@ export class RingQueues {
     if (result < 0) throw new UringUnavailable(`io_uring_enter failed (error ${-result})`);
     while (this.ring.next()) {
       if (this.ring.completionResult < 0) throw new UringUnavailable(`registering failed (error ${-this.ring.completionResult})`);
-      this.serveEntry(this.ring.completionTag);
+      this.accept(this.ring.completionTag);
     }
   }
 
@@ -119,11 +150,14 @@ export class RingQueues {
     while (this.live > 0) {
       const result = this.ring.enter(1);
       if (result < 0 && result !== -EINTR) throw new Error(`io_uring_enter failed with error ${-result}`);
-      while (this.ring.next()) {
-        if (this.ring.completionResult === 0) this.serveEntry(this.ring.completionTag);
-        else this.lose(this.ring.completionResult);
-      }
+      while (this.ring.next()) this.complete(this.ring.completionTag, this.ring.completionResult);
     }
+  }
+
+  private complete(tag: number, result: number): void {
+    if (tag >= ENTRIES_MAX) this.completeRead(tag % ENTRIES_MAX, Math.floor(tag / ENTRIES_MAX), result);
+    else if (result === 0) this.accept(tag);
+    else this.lose(result);
   }
 
   /** An entry came back without a request: the connection ends, and with it all others. */
@@ -132,13 +166,72 @@ export class RingQueues {
     this.live--;
   }
 
+  private accept(tag: number): void {
+    this.entries[tag]!.begin();
+    this.serveEntry(tag);
+  }
+
+  /** Serves the request of an entry, from its start: it may be the second time. */
   private serveEntry(tag: number): void {
     const entry = this.entries[tag]!;
     const r = entry.request;
     const received = r.words[entry.header + P.RING_PAYLOAD_BYTES / 4]!;
     const expected = r.words[r.head + P.IN_LENGTH]! - P.IN_HEADER_BYTES - argumentsBytes(opcodeOf(r));
     r.payloadBytes = Math.min(received, expected, WRITE_BYTES_MAX);
-    this.answer(entry, tag, serve(r));
+    if (entry.deferrals < DEFERRALS_MAX) allowDeferral();
+    else forgetDeferral();
+    const result = serve(r, entry.started);
+    forbidDeferral();
+    if (result === DEFERRED) this.awaitBlocks(entry, tag);
+    else if (result === READING) this.fetchRuns(entry, tag);
+    else this.answer(entry, tag, result);
+  }
+
+  /** Asks for the blocks that the request was deferred for. */
+  private awaitBlocks(entry: RingEntry, tag: number): void {
+    entry.deferrals++;
+    const { fd } = currentDevice();
+    const bytes = deferredCount * BLOCK_BYTES;
+    this.ring.prepareRead(fd!, this.passage.address, bytes, deferredBlock * BLOCK_BYTES, tag + FOR_DEFERRAL * ENTRIES_MAX);
+  }
+
+  /** Asks for the blocks of a READ that are not at hand. */
+  private fetchRuns(entry: RingEntry, tag: number): void {
+    const { plan } = entry;
+    const to = entry.request.io.address + entry.request.reply;
+    const fd = planFd(plan);
+    entry.outstanding = plan.waiting;
+    entry.hasFailed = false;
+    for (let i = 0; i < plan.waiting; i++) {
+      const run = plan.waitsFor[i]!;
+      const address = to + plan.runAt[run]! * BLOCK_BYTES;
+      const offset = plan.runBlock[run]! * BLOCK_BYTES;
+      this.ring.prepareRead(fd, address, plan.runBlocks[run]! * BLOCK_BYTES, offset, tag + (FOR_RUN + run) * ENTRIES_MAX);
+    }
+  }
+
+  /** A read of the device has ended, well or not. */
+  private completeRead(tag: number, purpose: number, result: number): void {
+    const entry = this.entries[tag]!;
+    if (purpose === FOR_DEFERRAL) {
+      // What cannot be read this way is read in the ordinary one, which says what is wrong.
+      if (result <= 0) entry.deferrals = DEFERRALS_MAX;
+      return this.serveEntry(tag);
+    }
+    if (result !== entry.plan.runBlocks[purpose - FOR_RUN]! * BLOCK_BYTES) entry.hasFailed = true;
+    if (--entry.outstanding === 0) this.finishReading(entry, tag);
+  }
+
+  /** All blocks of a READ have come. If they are not what they should be, it is served again, without a plan. */
+  private finishReading(entry: RingEntry, tag: number): void {
+    const { request, plan } = entry;
+    if (!entry.hasFailed && provePlan(plan, request.io.address + request.reply)) {
+      recordServed(request, entry.started, plan.length);
+      this.answer(entry, tag, plan.length);
+    } else {
+      request.plan = null;
+      this.serveEntry(tag);
+    }
   }
 
   /** Prepares the reply. The unique number of the in header lies where that of the out header does. */

@@ -31,6 +31,7 @@
  * announced to the kernel for the private inode (the session does that, as no request may be under way in that thread).
  */
 import { makePrivate } from '../engine/attributes.js';
+import { forbidDeferral } from '../engine/deferral.js';
 import { foundAt, getInode, isFoundFixed, isFoundShared } from '../engine/inode.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
@@ -169,6 +170,7 @@ export function leaveShared(r: Request, layer: LayerIndex, ino: Ino): number {
   if (!sharing) return -ESTALE;
   const failed = makePrivate(layer, ino);
   if (failed < 0) return failed;
+  forbidDeferral(); // a ticket is shown once
   return tickets.show(layer, sharedLow(ino), r.words[r.head + P.IN_PID]!) ? 0 : -ESTALE;
 }
 

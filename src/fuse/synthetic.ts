@@ -5,6 +5,7 @@
  * Listings of `layers` go stale without the kernel's doing, yet the kernel caches them, like all. The thread that served
  * one therefore rings `onListed`, and the session drops that listing from the kernel's cache right after.
  */
+import { forbidDeferral } from '../engine/deferral.js';
 import { LcfsError } from '../engine/errors.js';
 import { succeeds } from './failure.js';
 import { findLayerBytes, layerIndices, layerInfo } from '../engine/layers.js';
@@ -147,6 +148,7 @@ function listRoot(sink: DirentSink, cookie: number): void {
 }
 
 function listAllLayers(sink: DirentSink, cookie: number): void {
+  forbidDeferral(); // calls of the control plane are not made for it
   onListed();
   if (cookie < COOKIE_DOT && !sink.syntheticEntry(SYNTHETIC_INO_HI, LAYERS_INO, KIND, COOKIE_DOT, DOTS)) return;
   if (cookie < COOKIE_DOT_DOT && !sink.syntheticEntry(0, ROOT_USER_INO, KIND, COOKIE_DOT_DOT, DOT_DOTS)) return;

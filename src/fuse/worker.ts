@@ -76,10 +76,10 @@ function serveDeviceRole(clone: boolean): void {
   if (clone) closeDevice(device);
 }
 
-/** The number of submissions at once is a power of two. */
+/** The number of submissions at once is a power of two. An entry may have several reads under way. */
 function ringSize(shares: readonly QueueShare[]): number {
   const entries = shares.reduce((sum, share) => sum + share.entries, 0);
-  return 2 ** Math.ceil(Math.log2(entries));
+  return 2 ** Math.ceil(Math.log2(entries * 4));
 }
 
 function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): void {

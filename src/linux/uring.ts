@@ -1,8 +1,8 @@
 /**
- * An io_uring that carries commands (IORING_OP_URING_CMD) for one thread, without liburing: the rings are mapped and used
- * through typed arrays.
+ * An io_uring that carries commands (IORING_OP_URING_CMD) and reads (IORING_OP_READ) for one thread, without liburing: the
+ * rings are mapped and used through typed arrays.
  *
- *   1. `prepare` writes a submission entry behind the tail;
+ *   1. `prepare` and `prepareRead` write a submission entry behind the tail, and hand over what is there if it is full;
  *   2. `enter` hands over what was prepared, waits for a completion and runs the work the kernel has queued for the thread;
  *   3. `next` goes through the completions; the caller reads `completionTag` and `completionResult`.
  *
@@ -10,6 +10,7 @@
  * Entries are 128 bytes long (SQE128), as commands carry 80 bytes of their own.
  */
 import koffi from 'koffi';
+import { EBUSY, EINTR } from './errno.js';
 import { addressOf, close, errno } from './libc.js';
 
 const libc = koffi.load('libc.so.6');
@@ -53,10 +54,11 @@ const CQ = { head: 0, tail: 1, mask: 2, cqes: 5 };
 const SQE_BYTES = 128;
 const SQE_WORDS = SQE_BYTES / 4;
 const CQE_WORDS = 4;
+const OP_READ = 22;
 const OP_URING_CMD = 46;
 
 /** Word indices within a submission entry. */
-export const SQE = { opcode: 0, fd: 1, command: 2, address: 4, length: 6, tag: 8, payload: 12 };
+export const SQE = { opcode: 0, fd: 1, command: 2, offset: 2, address: 4, length: 6, tag: 8, payload: 12 };
 
 /** Thrown when the kernel has no such rings or does not allow them. */
 export class UringUnavailable extends Error {}
@@ -119,13 +121,30 @@ export class Uring {
 
   /** Prepares a command for `fd`; returns the word index in `sqes` of the entry, for its other fields. */
   prepare(fd: number, command: number, tag: number): number {
+    const at = this.prepareEntry(OP_URING_CMD, fd, tag);
+    this.entries.words[at + SQE.command] = command;
+    return at;
+  }
+
+  /** Prepares to read `bytes` bytes of `fd` from `offset` on to a machine address. */
+  prepareRead(fd: number, address: number, bytes: number, offset: number, tag: number): void {
+    const at = this.prepareEntry(OP_READ, fd, tag);
+    const words = this.entries.words;
+    words[at + SQE.offset] = offset % 2 ** 32;
+    words[at + SQE.offset + 1] = Math.floor(offset / 2 ** 32);
+    words[at + SQE.address] = address % 2 ** 32;
+    words[at + SQE.address + 1] = Math.floor(address / 2 ** 32);
+    words[at + SQE.length] = bytes;
+  }
+
+  private prepareEntry(opcode: number, fd: number, tag: number): number {
+    if (this.prepared > this.sqMask) this.submitAll();
     const index = this.tail & this.sqMask;
     const at = index * SQE_WORDS;
     const words = this.entries.words;
     words.fill(0, at, at + SQE_WORDS);
-    words[at + SQE.opcode] = OP_URING_CMD;
+    words[at + SQE.opcode] = opcode;
     words[at + SQE.fd] = fd;
-    words[at + SQE.command] = command;
     words[at + SQE.tag] = tag;
     this.rings.words[this.sqArray + index] = index;
     this.tail = (this.tail + 1) | 0;
@@ -145,6 +164,14 @@ export class Uring {
     if (submitted < 0) return -errno();
     this.prepared -= submitted;
     return 0;
+  }
+
+  /** Makes room for more entries. Throws if the kernel takes none. */
+  private submitAll(): void {
+    while (this.prepared > 0) {
+      const result = this.enter(0);
+      if (result < 0 && result !== -EINTR && result !== -EBUSY) throw new Error(`io_uring_enter failed with error ${-result}`);
+    }
   }
 
   /** Takes the next completion, if there is one, into `completionTag` and `completionResult`. */
