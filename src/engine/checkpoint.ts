@@ -117,8 +117,8 @@ function checkpointAnd(then: () => void, cleanlyClosed: boolean): number {
 }
 
 function completeGeneration(cleanlyClosed: boolean): number {
-  settleFreed();
   forbidDeferral();
+  settleFreed();
   const superblock = new Uint32Array(IMAGE_WORDS);
   const closed = W[GENERATION]!;
   try {

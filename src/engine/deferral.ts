@@ -5,8 +5,11 @@
  * operation ends like one that failed – locks and pins are given back, nothing has happened –, the thread asks for the
  * blocks and serves other requests, and when they have come the request is served again, from the start.
  *
- * Invariant DF1: a request is deferred only while it may be served again: before its first change of anything that outlives
- * it, its own arguments included. Whoever makes such a change says so (`forbidDeferral`); from then on reads wait.
+ * Invariants
+ *  DF1  A request is deferred only while it may be served again: before its first change of anything that outlives it, its
+ *       own arguments included. Whoever makes such a change says so (`forbidDeferral`); from then on reads wait.
+ *  DF2  Once a request is deferred no operation begins before it is served again: a handler that makes something else of
+ *       the error that it sees can do no harm by it.
  */
 import type { BlockNumber } from '../layout/constants.js';
 

@@ -18,7 +18,7 @@ import { EAGAIN, EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
 import { checkpoint } from './checkpoint.js';
-import { deferral } from './deferral.js';
+import { deferral, isDeferred } from './deferral.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
@@ -49,8 +49,9 @@ export function opLayer(): LayerIndex {
   return layer;
 }
 
-/** Begins to read a layer. Returns 0, -ESTALE if there is no such layer (any more), or -EIO. */
+/** Begins to read a layer. Returns 0, -ESTALE if there is no such layer (any more), -EIO, or -EAGAIN (DF2). */
 export function beginRead(of: LayerIndex): number {
+  if (isDeferred()) return -EAGAIN;
   const found = tryAcquire(of);
   if (found <= 0) return found;
   lockShared(slotLockWord(found));
@@ -74,9 +75,10 @@ function tryAcquire(of: LayerIndex): number {
 /**
  * Begins to change a layer with at most `dataBlocks` new data blocks and `changes` changes of its tree. `frees` says that
  * the operation removes something, so that it may use what is kept for that on a full volume.
- * Returns 0, -ESTALE, -EROFS for a sealed layer, -ENOSPC, or -EIO.
+ * Returns 0, -ESTALE, -EROFS for a sealed layer, -ENOSPC, -EIO, or -EAGAIN (DF2).
  */
 export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, frees = false): number {
+  if (isDeferred()) return -EAGAIN;
   const found = tryAcquire(of);
   if (found <= 0) return found;
   // One change more than the operation makes is that of the layer's record in the catalog.

@@ -158,7 +158,7 @@ for (const transport of TRANSPORTS) {
 function describeContents(transport: Transport, passthrough: 'auto' | 'off'): void {
   let mounted: Mounted;
   before(async () => {
-    mounted = await new Mounted(transport, 1 << 30, passthrough).ready();
+    mounted = await new Mounted(transport, { passthrough }).ready();
   });
   after(() => mounted.end());
 

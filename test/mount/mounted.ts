@@ -12,6 +12,18 @@ import type { Order, Report } from './server.js';
 
 const SERVER = fileURLToPath(new URL('./server.js', import.meta.url));
 const VOLUME_BYTES = 1 << 30;
+const CACHE_BYTES = 32 << 20;
+
+export interface MountedOptions {
+  /** Size of the volume. */
+  readonly bytes?: number;
+  /** Memory for tree pages. */
+  readonly cacheBytes?: number;
+  /** Whether layers may share what is cached of their files. */
+  readonly passthrough?: 'auto' | 'off';
+  /** A device to use instead of a new file. */
+  readonly volume?: string;
+}
 
 /** Both transports; the kernel must have the first. */
 export const TRANSPORTS: readonly Transport[] = ['uring', 'devfuse'];
@@ -31,14 +43,27 @@ export class Mounted {
   /** Whether layers share what is cached of their files. */
   passthrough = false;
   readonly server: ChildProcess;
+  /** What the server had to say. */
+  log = '';
+  readonly volume: string;
   private readonly reports: Report[] = [];
   private wake = (): void => undefined;
 
   /** Starts the server; `ready` waits for it. */
-  constructor(transport: Transport | 'auto', bytes = VOLUME_BYTES, passthrough: 'auto' | 'off' = 'auto') {
+  constructor(transport: Transport | 'auto', options: MountedOptions = {}) {
+    this.volume = options.volume ?? join(this.folder, 'volume');
+    const bytes = options.bytes ?? VOLUME_BYTES;
+    const cache = options.cacheBytes ?? CACHE_BYTES;
     chmodSync(this.folder, 0o755);
     mkdirSync(this.mountpoint);
-    this.server = fork(SERVER, [join(this.folder, 'volume'), this.mountpoint, transport, String(bytes), passthrough]);
+    const stdio = ['ignore', 'inherit', 'pipe', 'ipc'] as const;
+    this.server = fork(SERVER, [this.volume, this.mountpoint, transport, String(bytes), String(cache), options.passthrough ?? 'auto'], {
+      stdio: [...stdio],
+    });
+    this.server.stderr!.on('data', (data: Buffer) => {
+      this.log += data.toString();
+      process.stderr.write(data);
+    });
     this.server.on('message', (report: Report) => this.take(report));
     this.server.on('exit', (code, signal) => this.take({ kind: 'ended', message: `the server ended with ${code ?? signal}` }));
   }
@@ -64,6 +89,15 @@ export class Mounted {
     this.connection = report.connection!;
     this.passthrough = report.passthrough!;
     return this;
+  }
+
+  /** Takes the mount away and makes it anew; the volume stays open. */
+  async remount(): Promise<void> {
+    await this.must({ order: 'stop', options: {} });
+    this.server.send({ order: 'start' } satisfies Order);
+    const { connection } = await this.report('ready');
+    this.connection = connection!;
+    await this.report('done');
   }
 
   /** Sends an order and waits for what became of it. */

@@ -1,15 +1,19 @@
 /**
- * A process that serves a new volume for tests: `server.js VOLUME MOUNTPOINT TRANSPORT BYTES PASSTHROUGH`, started with an IPC channel.
+ * A process that serves a new volume for tests: `server.js VOLUME MOUNTPOINT TRANSPORT BYTES CACHE PASSTHROUGH`, started with
+ * an IPC channel.
  * It says `ready`, then answers orders. When the channel closes, because the test is done or dead, it takes the mount away
  * whatever its state, and ends.
  */
 import { checkVolume } from '../../src/engine/check.js';
+import { checkpoint } from '../../src/engine/checkpoint.js';
 import { createLayer, findLayer, removeLayer, renameLayer, sealLayer } from '../../src/engine/layers.js';
+import { dropCleanPages } from '../../src/engine/pager.js';
 import { clearStats, readStats } from '../../src/engine/stats.js';
 import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { startFuse, type FuseSession, type StopOptions, type Transport } from '../../src/fuse/session.js';
 import { LcfsError } from '../../src/engine/errors.js';
 import { exitNow } from '../../src/linux/libc.js';
+import { dropPages } from '../../src/linux/page-cache.js';
 
 export type Order =
   | { readonly order: 'create'; readonly name: string; readonly parent?: string; readonly quotaBytes?: number }
@@ -17,6 +21,8 @@ export type Order =
   | { readonly order: 'rename'; readonly name: string; readonly newName: string }
   | { readonly order: 'stop'; readonly options: StopOptions }
   | { readonly order: 'start' }
+  /** Lets go what the kernel has cached of the device, with `cool` also our own pages. */
+  | { readonly order: 'cool' | 'coolDevice' }
   | { readonly order: 'check' | 'count' }
   /** Counts the requests of a layer from zero, or tells how many there were by kind. */
   | { readonly order: 'clearRequests' | 'countRequests'; readonly layer: string };
@@ -38,10 +44,11 @@ export interface Report {
   readonly refusedOpens?: number;
 }
 
-const [volume, mountpoint, transport, bytes, passthrough] = process.argv.slice(2) as [
+const [volume, mountpoint, transport, bytes, cache, passthrough] = process.argv.slice(2) as [
   string,
   string,
   Transport | 'auto',
+  string,
   string,
   'auto' | 'off',
 ];
@@ -51,7 +58,7 @@ function tell(report: Report): void {
 }
 
 formatVolume(volume, { bytes: Number(bytes) });
-const handle = openVolume(volume, { cacheBytes: 32 << 20 });
+const handle = openVolume(volume, { cacheBytes: Number(cache) });
 let session: FuseSession;
 
 async function start(): Promise<void> {
@@ -65,6 +72,7 @@ async function obey(order: Order): Promise<Report> {
   if (order.order === 'count') return { kind: 'done', sharedFiles: session.sharedFiles(), reads: countReads() };
   if (order.order === 'countRequests') return requestsOf(order.layer);
   if (order.order === 'clearRequests') clearStats(findLayer(order.layer));
+  else if (order.order === 'cool' || order.order === 'coolDevice') cool(order.order === 'cool');
   else if (order.order === 'start') await start();
   else if (order.order === 'stop') await session.stop(order.options);
   else changeLayer(order);
@@ -80,6 +88,12 @@ function requestsOf(layer: string): Report {
   const operations = readStats(findLayer(layer)).flatMap((stats) => stats.operations);
   const counts = Object.fromEntries(operations.map(({ kind, count }) => [kind, count]));
   return { kind: 'done', counts, refusedOpens: operations.find(({ kind }) => kind === 'open')?.errors ?? 0 };
+}
+
+function cool(pages: boolean): void {
+  checkpoint();
+  if (pages) dropCleanPages();
+  dropPages(handle.fd, 0, 0);
 }
 
 function changeLayer(order: Order): void {

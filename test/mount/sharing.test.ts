@@ -72,7 +72,7 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
   let clones = 0;
 
   before(async () => {
-    mounted = await new Mounted(transport, 1 << 30, passthrough).ready();
+    mounted = await new Mounted(transport, { passthrough }).ready();
     assert.equal(mounted.passthrough, isOn);
     await mounted.must({ order: 'create', name: 'base' });
     fill(join(mounted.layers, 'base'));

@@ -92,8 +92,8 @@ export function deviceWire(): Wire {
   };
 }
 
-/** Arguments beside the header, the reply over the payload. */
-export function ringWire(): Wire {
+/** Arguments beside the header, the reply over the payload. `serveWith` may serve in a way of its own. */
+export function ringWire(serveWith: (r: Request, payloadBytes: number) => number = (r) => serve(r)): Wire {
   const io = ioBuffer(4096 + WRITE_BYTES_MAX);
   const places = { head: 0, args: P.RING_ARGUMENTS / 4, payload: 4096, reply: 4096, replyBytes: WRITE_BYTES_MAX, scratch: 1024 };
   const r = new Request(io, wordsOf(io), places);
@@ -107,7 +107,7 @@ export function ringWire(): Wire {
       r.bytes.set(fixed, P.RING_ARGUMENTS);
       r.bytes.set(payload, r.payload);
       r.payloadBytes = length - P.IN_HEADER_BYTES - fixed.length;
-      return answer(r, serve(r));
+      return answer(r, serveWith(r, r.payloadBytes));
     },
   };
 }
