@@ -54,6 +54,11 @@ const someIno = (chance: Random): Ino => (chance.below(2) === 0 ? ROOT + chance.
 const node = (layer: number, chance: Random): [number, number] => [someIno(chance) * 2 + 1, layer];
 const attribute = (chance: Random): string => `user.${chance.below(3)}`;
 
+/** As the kernel fills its cache. */
+function readPages(chance: Random): Omit<RawRequest, 'node'> {
+  return { opcode: P.READ, args: [0, 0, ...wide(chance.below(5) * 4096), chance.pick([4096, 65_536, 131_072])] };
+}
+
 /** Requests as the kernel makes them. */
 const MAKES: readonly Make[] = [
   (chance) => ({ opcode: P.LOOKUP, payload: strings(name(chance)) }),
@@ -77,7 +82,10 @@ const MAKES: readonly Make[] = [
   () => ({ opcode: P.TMPFILE, args: [0, REGULAR], payload: strings('/') }),
   (chance) => ({ opcode: P.OPEN, args: [chance.pick([0, 1, 0o1000])] }),
   (chance) => ({ opcode: P.READ, args: [0, 0, ...range(chance), bytes(chance)] }),
-  (chance) => ({ opcode: P.READ, args: [0, 0, ...wide(chance.below(20) * 4096), chance.pick([4096, 65_536, 131_072])] }),
+  readPages,
+  readPages,
+  readPages,
+  readPages,
   (chance) => {
     const data = Buffer.alloc(bytes(chance), chance.below(4));
     return { opcode: P.WRITE, args: [0, 0, ...range(chance), data.length], payload: data };
@@ -139,7 +147,7 @@ test('a request that is deferred, however often, ends as one that is not', (t) =
   server.end();
   assert.deepEqual(describeLayer(layers[1]), describeLayer(layers[0]));
   assert.ok(server.deferrals > REQUESTS, `${server.deferrals} deferrals`);
-  assert.ok(server.later > 10, `${server.later} answers that came later`);
+  assert.ok(server.later > 0, `${server.later} answers that came later`);
   const kinds = new Set(MAKES.map((each) => each(chance, 0).opcode));
   assert.deepEqual(
     [...kinds].filter((kind) => !succeeded.has(kind)),
