@@ -21,7 +21,16 @@ import * as P from './protocol.js';
 import { readContents } from './reading.js';
 import { replySharedOpen, writeOpen } from './reply.js';
 import { argument, argument64, inoOf, layerOf, replyNumber, type Request } from './request.js';
-import { beginPassthrough, contentsChanged, isOpenShared, isShared, joinPassthrough, leaveShared, openedContents } from './sharing.js';
+import {
+  beginDoor,
+  beginPassthrough,
+  contentsChanged,
+  isOpenShared,
+  isShared,
+  joinPassthrough,
+  leaveShared,
+  openedContents,
+} from './sharing.js';
 
 /** COPY_FILE_RANGE answers with 32 bits: a whole number of blocks below that. */
 const COPY_BYTES_MAX = 0xffff_f000;
@@ -66,7 +75,7 @@ function openUnshared(r: Request, layer: LayerIndex, ino: Ino): number {
   if (refused === -EROFS || refused === -ENOSPC) return replySharedOpen(r, PLAIN, 0, P.FOPEN_DIRECT_IO, 0);
   if (refused < 0) return refused;
   const joined = joinPassthrough(layer, ino);
-  if (joined === 0) return replySharedOpen(r, PLAIN, 0, P.FOPEN_DIRECT_IO, 0);
+  if (joined === 0) return openDoor(r, layer, ino, PLAIN);
   return replySharedOpen(r, PASSING | DIRECT, openedContents, P.FOPEN_PASSTHROUGH | P.FOPEN_DIRECT_IO, joined);
 }
 
@@ -79,7 +88,13 @@ function openSharedForWriting(r: Request, layer: LayerIndex, ino: Ino, flags: nu
     if (failed < 0) return failed;
   }
   contentsChanged(layer, ino);
-  return replySharedOpen(r, noteOpen(layer, ino, flags), 0, P.FOPEN_DIRECT_IO, 0);
+  return openDoor(r, layer, ino, noteOpen(layer, ino, flags));
+}
+
+/** Answers OPEN by the back door. `counted` says what was counted for the opening before. */
+function openDoor(r: Request, layer: LayerIndex, ino: Ino, counted: number): number {
+  const door = beginDoor(layer, ino) ? DIRECT : 0;
+  return replySharedOpen(r, counted | door, 0, P.FOPEN_DIRECT_IO, 0);
 }
 
 export function readFile(r: Request): number {

@@ -7,18 +7,20 @@
  *
  * A FORGET may be stale: the kernel drops an inode, looks it up anew, somebody opens and unlinks it, and only then the
  * FORGET is read. Before an orphan is freed the kernel is therefore asked whether it knows the inode; if it does, another
- * FORGET will follow. It may know a file as two inodes, shared and private; both are asked for. Asking can't find the inode on its way into the cache, since an orphan has no name to look up, and
- * a name can't be removed while it is being looked up.
+ * FORGET will follow. Asking can't find the inode on its way into the cache, since an orphan has no name to look up, and
+ * a name can't be removed while it is being looked up. Of a file that was shared the kernel may know two inodes (S5 in
+ * sharing.ts).
  */
-import { INO_MAX, ROOT_INO } from '../layout/constants.js';
+import { INO_MAX, ROOT_INO, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeLinks } from '../layout/records.js';
 import { forbidDeferral } from '../engine/deferral.js';
-import { foundAt, getInode } from '../engine/inode.js';
+import { foundAt, getInode, isFoundFixed } from '../engine/inode.js';
 import { freeOrphan, mayBeOrphan } from '../engine/orphans.js';
 import { nodeIno } from './node.js';
-import { kernelKnows } from './notify.js';
+import { kernelKnows, kernelKnowsShared } from './notify.js';
 import * as P from './protocol.js';
 import { argument, inoOf, layerOf, type Request } from './request.js';
+import { isHeld } from './sharing.js';
 
 /** What a handler returns when the request gets no reply. Beyond any error number. */
 export const NO_REPLY = -0x1_0000;
@@ -46,9 +48,14 @@ export function forgetMany(r: Request): number {
 
 function forget(layer: number, ino: number): void {
   forbidDeferral(); // some of many may have been freed before
-  if (ino < ROOT_INO || ino > INO_MAX) return;
-  if (!mayBeOrphan(layer, ino)) return;
+  if (ino < ROOT_INO || ino > INO_MAX || !mayBeOrphan(layer, ino)) return;
+  reapIfForgotten(device, layer, ino, isHeld);
+}
+
+/** Frees an inode without names unless the kernel may still need it. `isHeld` tells whether it is open as a shared one. */
+export function reapIfForgotten(fuse: number, layer: LayerIndex, ino: Ino, isHeld: (layer: LayerIndex, ino: Ino) => boolean): void {
   if (getInode(layer, ino) < 0 || inodeLinks(foundAt) !== 0) return;
-  if (device >= 0 && kernelKnows(device, layer, ino)) return;
-  freeOrphan(layer, ino);
+  const isShared = isFoundFixed();
+  if (fuse >= 0 && (kernelKnows(fuse, layer, ino) || (isShared && kernelKnowsShared(fuse, layer, ino)))) return;
+  if (isShared || !isHeld(layer, ino)) freeOrphan(layer, ino);
 }

@@ -89,7 +89,12 @@ export function announceContentLayer(device: number, layer: LayerIndex): void {
   announceName(device, 0, CONTENT_ROOT_LOW, Buffer.from(contentLayerName(layer)), 0);
 }
 
-/** Whether the kernel still knows the inode, shared or private. Its cached attributes go on the way. */
+/** Whether the kernel still knows a private inode. Its cached attributes go on the way. */
 export function kernelKnows(device: number, layer: LayerIndex, ino: Ino): boolean {
-  return announceNode(device, layer, nodeLow(ino), false) !== -ENOENT || announceNode(device, layer, sharedLow(ino), false) !== -ENOENT;
+  return announceNode(device, layer, nodeLow(ino), false) !== -ENOENT;
+}
+
+/** The same of a shared one. */
+export function kernelKnowsShared(device: number, layer: LayerIndex, ino: Ino): boolean {
+  return announceNode(device, layer, sharedLow(ino), false) !== -ENOENT;
 }

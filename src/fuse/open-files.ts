@@ -15,7 +15,7 @@
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import * as P from './protocol.js';
 import { argument, inoOf, layerOf, type Request } from './request.js';
-import { endPassthrough, isSharing } from './sharing.js';
+import { endDoor, endPassthrough, isSharing } from './sharing.js';
 
 /** 16 KiB: a thousand files in use as databases rarely share a counter. */
 const COUNTERS = 4096;
@@ -53,8 +53,13 @@ export function noteOpen(layer: LayerIndex, ino: Ino, flags: number): number {
 export function releaseFile(r: Request): number {
   const handle = argument(r, P.HANDLE);
   if ((handle & COUNTED) !== 0) Atomics.sub(counters, counterOf(layerOf(r), inoOf(r)), 1);
-  if ((handle & PASSING) !== 0 && isSharing()) endPassthrough(layerOf(r), inoOf(r), argument(r, P.HANDLE + 1));
+  if (isSharing()) releaseShared(r, handle);
   return 0;
+}
+
+function releaseShared(r: Request, handle: number): void {
+  if ((handle & PASSING) !== 0) endPassthrough(layerOf(r), inoOf(r), argument(r, P.HANDLE + 1));
+  else if ((handle & DIRECT) !== 0) endDoor(layerOf(r), inoOf(r));
 }
 
 /** The layer whose contents the opening of the request shows: as a rule that of its inode. */

@@ -27,10 +27,11 @@ import { closeIdle, refusesBacking } from './backing.js';
 import { Threads, answerInit, openConnection, rolesFor, setReadAhead, type Told } from './connection.js';
 import { startContents, type ContentSession } from './content-session.js';
 import { closeDevice } from './device.js';
+import { reapIfForgotten } from './forget.js';
 import { announceAttributes, announceContents, announceLayer, announceLayerList } from './notify.js';
 import { newOpenCounters } from './open-files.js';
 import { allowUring } from './ring-plan.js';
-import { backingTable, idleTable, newSharingMemory } from './sharing.js';
+import { backingTable, idleTable, newSharingMemory, sharedHolders, type Behind } from './sharing.js';
 
 export type Transport = 'uring' | 'devfuse';
 
@@ -172,11 +173,12 @@ async function tryConnect(
     return 'the kernel does not offer it';
   }
   const memory = newSharingMemory();
+  const isHeld = sharedHolders(memory);
   const removed = (layer: LayerIndex): void => closeIdle(idleTable(memory), device, layer);
   const contents = agreed.passthrough ? await tryContents(handle, options.source, device, uring, log, removed) : undefined;
   const sharing = contents === undefined ? null : { contents: contents.mount, memory };
   const task = { handle, device, negotiated: agreed, openCounters: newOpenCounters(), service: 'volume', sharing } as const;
-  const threads = new Threads(task, (message) => announce(device, message));
+  const threads = new Threads(task, (message) => announce(device, message, isHeld));
   const ended = threads.ended.then(() => closeDevice(device)).then(() => contents?.end());
   const drop = async (): Promise<void> => {
     close(mount);
@@ -211,11 +213,18 @@ async function tryContents(
   return undefined;
 }
 
-/** Tells the kernel of what a thread did that it does not know. */
-function announce(device: number, message: Told): void {
+type Holders = ReturnType<typeof sharedHolders>;
+
+/** Does what a thread left to this one: tells the kernel of what it does not know, mostly. */
+function announce(device: number, message: Told, isHeld: Holders): void {
   if (message.kind === 'listed') announceLayerList(device);
-  else if (message.kind === 'behind' && message.contents) announceContents(device, message.layer, message.ino);
-  else if (message.kind === 'behind') announceAttributes(device, message.layer, message.ino);
+  else if (message.kind === 'behind') catchUp(device, message, isHeld);
+}
+
+function catchUp(device: number, { what, layer, ino }: Behind, isHeld: Holders): void {
+  if (what === 'contents') announceContents(device, layer, ino);
+  else if (what === 'attributes') announceAttributes(device, layer, ino);
+  else reapIfForgotten(device, layer, ino, isHeld);
 }
 
 function session(connection: Connection, mountpoint: string, minor: number): FuseSession {

@@ -115,7 +115,7 @@ describe('a shared inode', () => {
     assert.equal(append.error, 0);
     assert.equal(get(layer, ino, 0, 100).toString(), 'CONtents!');
     assert.equal(get(parent, ino, 0, 100).toString(), 'contents');
-    assert.ok(told.length >= 3 && told.every((behind) => behind.contents && behind.ino === ino && behind.layer === layer));
+    assert.ok(told.length >= 3 && told.every((behind) => behind.what === 'contents' && behind.ino === ino && behind.layer === layer));
   });
 
   it('is not written while it is open to be read', () => {
@@ -159,7 +159,7 @@ describe('a shared inode', () => {
     chmod(own());
     assert.deepEqual(
       told,
-      Array.from({ length: 2 }, () => ({ layer, ino, contents: false })),
+      Array.from({ length: 2 }, () => ({ what: 'attributes', layer, ino })),
     );
     chmod({ layer, ino: make(layer, ROOT, 'new') });
     assert.equal(told.length, 2);

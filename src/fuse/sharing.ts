@@ -26,6 +26,10 @@
  *      for another thread of this process.
  *  S4  The mode of an inode never goes back from private to shared within a layer.
  *
+ *  S5  An inode without names is freed when the kernel has forgotten its private nodeid and, unless its contents are still
+ *      shared, nobody has it open under the shared one. The kernel may keep that one cached for ever: there is no name left
+ *      whose going would make it forget. So openings by the back door are counted, too.
+ *
  * The back door: a task that comes back with the shared nodeid although it was refused (tickets.ts) has no way to the
  * private one. It is served there, past the page cache (DIRECT_IO), with the layer's own contents. What it changes is
  * announced to the kernel for the private inode (the session does that, as no request may be under way in that thread).
@@ -38,6 +42,7 @@ import type { Ino, LayerIndex } from '../layout/constants.js';
 import {
   inodeBlocks,
   inodeContentLayer,
+  inodeLinks,
   inodeSizeHi,
   inodeSizeLo,
   layerParent,
@@ -66,9 +71,16 @@ const BACKINGS_AT = 0;
 const OPENINGS_AT = COUNT_TABLE_BYTES;
 const TICKETS_AT = 2 * COUNT_TABLE_BYTES;
 const IDLE_AT = TICKETS_AT + TICKETS_BYTES;
+const DOORS_AT = IDLE_AT + IDLE_IDS_BYTES;
 
 export function newSharingMemory(): SharedArrayBuffer {
-  return new SharedArrayBuffer(IDLE_AT + IDLE_IDS_BYTES);
+  return new SharedArrayBuffer(DOORS_AT + COUNT_TABLE_BYTES);
+}
+
+/** Tells whether somebody has an inode open under its shared nodeid. */
+export function sharedHolders(memory: SharedArrayBuffer): (layer: LayerIndex, ino: Ino) => boolean {
+  const tables = [new CountTable(memory, OPENINGS_AT), new CountTable(memory, DOORS_AT)];
+  return (layer, ino) => tables.some((table) => table.numberOf(layer, ino) !== 0);
 }
 
 /** The backing ids that are kept for the next opening. */
@@ -81,23 +93,31 @@ export function backingTable(memory: SharedArrayBuffer): CountTable {
   return new CountTable(memory, BACKINGS_AT);
 }
 
-/** Something of an inode changed of which the kernel must be told. */
+/** What the session has to do, as it takes a thread that handles no request. */
 export interface Behind {
+  /**
+   * `contents` or names changed through the shared inode, `attributes` through either: the kernel must be told. `released`:
+   * the last who had an inode without names open as the shared one is gone, so it may be freed.
+   */
+  readonly what: 'contents' | 'attributes' | 'released';
   readonly layer: LayerIndex;
   readonly ino: Ino;
-  /** Contents changed through the shared inode, or names: more than attributes. */
-  readonly contents: boolean;
 }
 
 let sharing = false;
 /** Passthrough openings of each shared inode; the number is 1 + the layer of the contents. */
 let openings: CountTable;
+/** Openings of each shared inode by the back door. */
+let doors: CountTable;
+let isHeldShared = (_layer: LayerIndex, _ino: Ino): boolean => false;
 let tickets: Tickets;
 let tellBehind = (_behind: Behind): void => undefined;
 
 /** Lets this thread give out shared nodeids. `tell` takes what the session must announce. */
 export function useSharing(task: SharingTask, device: number, tell: (behind: Behind) => void): void {
   openings = new CountTable(task.memory, OPENINGS_AT);
+  doors = new CountTable(task.memory, DOORS_AT);
+  isHeldShared = sharedHolders(task.memory);
   tickets = new Tickets(task.memory, TICKETS_AT);
   useBackings(backingTable(task.memory), idleTable(task.memory), task.contents, device);
   tellBehind = tell;
@@ -152,7 +172,26 @@ export function joinPassthrough(layer: LayerIndex, ino: Ino): number {
 
 export function endPassthrough(layer: LayerIndex, ino: Ino, contents: LayerIndex): void {
   releaseBacking(contents, ino);
-  openings.drop(layer, ino);
+  if (openings.drop(layer, ino) !== 0) releaseNameless(layer, ino);
+}
+
+/** Counts an opening by the back door; false if there is no room. */
+export function beginDoor(layer: LayerIndex, ino: Ino): boolean {
+  return doors.put(layer, ino, 1) !== 0;
+}
+
+export function endDoor(layer: LayerIndex, ino: Ino): void {
+  if (doors.drop(layer, ino) !== 0) releaseNameless(layer, ino);
+}
+
+/** S5: who was waited for may have been the last. */
+function releaseNameless(layer: LayerIndex, ino: Ino): void {
+  if (getInode(layer, ino) === 0 && inodeLinks(foundAt) === 0) tellBehind({ what: 'released', layer, ino });
+}
+
+/** Whether somebody has an inode open under its shared nodeid. */
+export function isHeld(layer: LayerIndex, ino: Ino): boolean {
+  return isHeldShared(layer, ino);
 }
 
 /** Whether a shared inode has passthrough openings. */
@@ -170,7 +209,7 @@ export function leaveShared(r: Request, layer: LayerIndex, ino: Ino): number {
   if (!sharing) return -ESTALE;
   const failed = makePrivate(layer, ino);
   if (failed < 0) return failed;
-  forbidDeferral(); // a ticket is shown once
+  forbidDeferral(); // a ticket is good once
   return tickets.show(layer, sharedLow(ino), r.words[r.head + P.IN_PID]!) ? 0 : -ESTALE;
 }
 
@@ -178,7 +217,7 @@ export function leaveShared(r: Request, layer: LayerIndex, ino: Ino): number {
 
 /** Contents or names changed through the shared inode. */
 export function contentsChanged(layer: LayerIndex, ino: Ino): void {
-  tellBehind({ layer, ino, contents: true });
+  tellBehind({ what: 'contents', layer, ino });
 }
 
 /** Permissions, owner or extended attributes changed through one inode: the other must not show the old ones. `foundAt` is lost. */
@@ -186,7 +225,7 @@ export function attributesChanged(r: Request): void {
   if (!sharing) return;
   const layer = layerOf(r);
   const ino = nodeIno(nodeLowOf(r));
-  if (isShared(r) ? isPrivateNow(layer, ino) : mayBeOpenShared(layer, ino)) tellBehind({ layer, ino, contents: false });
+  if (isShared(r) ? isPrivateNow(layer, ino) : mayBeOpenShared(layer, ino)) tellBehind({ what: 'attributes', layer, ino });
 }
 
 function isPrivateNow(layer: LayerIndex, ino: Ino): boolean {

@@ -21,6 +21,7 @@ import {
   readdirSync,
   renameSync,
   statSync,
+  statfsSync,
   unlinkSync,
   writeFileSync,
   writeSync,
@@ -32,7 +33,7 @@ import { Worker } from 'node:worker_threads';
 import { Mounted, TRANSPORTS, cannotMount } from './mounted.js';
 import * as sys from './syscalls.js';
 
-const { O_APPEND, O_CREAT, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_DIRECT, O_NONBLOCK, O_RDONLY, O_RDWR, O_TRUNC, O_WRONLY } = constants;
 const O_PATH = 0o10000000;
 const LARGE_BYTES = 5_000_000;
 const LARGE = Buffer.alloc(LARGE_BYTES, 'contents of a large file, ');
@@ -137,6 +138,11 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
           assert.ok(LARGE.equals(mapping.bytes));
           mapping.unmap();
         }
+      });
+      withOpen(join(folder, 'large'), O_RDONLY | O_DIRECT, (fd) => {
+        const buffer = Buffer.alloc(8192);
+        assert.equal(readSync(fd, buffer, 0, 8192, 4096), 8192);
+        assert.ok(buffer.equals(LARGE.subarray(4096, 12_288)));
       });
     }
   });
@@ -381,6 +387,26 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
     closeSync(old);
   });
 
+  it('without a name are freed with the last who has them open, as one or the other', async () => {
+    const inodesFree = (folder: string): number => Number(statfsSync(folder).ffree);
+    for (const closesOldFirst of [true, false]) {
+      const folder = await clone();
+      const path = join(folder, 'small');
+      const before = inodesFree(folder);
+      const old = openSync(path, O_RDONLY);
+      const fd = openSync(path, O_RDWR);
+      unlinkSync(path);
+      const [first, last] = closesOldFirst ? [old, fd] : [fd, old];
+      closeSync(first);
+      await delay(50);
+      assert.equal(inodesFree(folder), before);
+      assert.equal(contentsOf(last), 'as it was');
+      assert.equal(fstatSync(last).nlink, 0);
+      closeSync(last);
+      await soon(() => assert.equal(inodesFree(folder), before + 1));
+    }
+  });
+
   it('are found and copied as they were through openings from before', { skip: !isOn }, async () => {
     const folder = await clone();
     const path = join(folder, 'large');
@@ -479,6 +505,21 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
       assert.equal(contentsOf(old), 'as it was');
       closeSync(old);
       await nothingOpen();
+    });
+
+    it('are kept without a name while they are open, and no longer', async () => {
+      const folder = await clone();
+      const path = join(folder, 'small');
+      const before = Number(statfsSync(folder).ffree);
+      const handle = openSync(path, O_PATH);
+      const fd = openSync(viaProc(handle), O_RDWR);
+      await soon(() => assert.equal(writeSync(fd, 'x', 20), 1));
+      unlinkSync(path);
+      closeSync(handle);
+      await delay(50);
+      assert.equal(contentsOf(fd), `as it was${'\0'.repeat(11)}x`);
+      closeSync(fd);
+      await soon(() => assert.equal(Number(statfsSync(folder).ffree), before + 1));
     });
 
     it('are truncated and linked', async () => {
