@@ -22,7 +22,8 @@ import { BLOCK_BYTES, BLOCK_WORDS, GROUP_BLOCKS } from '../layout/constants.js';
 import { B, I, W, mapMemory } from '../layout/memory.js';
 import { SLOT_WORDS, WINDOW_WORDS } from '../layout/records.js';
 
-export const THREADS_MAX = 64;
+/** Threads that ever attach: those of two connections, of the drivers, and what is started anew. 4 MiB, of which what is used is backed. */
+export const THREADS_MAX = 256;
 export const THREAD_WORDS = 4096;
 export const WINDOW_COUNT = 64;
 /** A slot for each layer that is being worked on; others come and go. 4,096 × 256 bytes = 1 MiB. */

@@ -16,7 +16,7 @@ import { DeviceQueue } from './device-queue.js';
 import { negotiate, negotiated, type Negotiated, type Wishes } from './init.js';
 import * as P from './protocol.js';
 import { opcodeOf } from './request.js';
-import { QUEUE_ENTRIES, ringRoles } from './ring-plan.js';
+import { SERVE_ALL, ringRoles } from './ring-plan.js';
 import type { WorkerMessage, WorkerRole, WorkerTask } from './worker.js';
 
 /** Threads for /dev/fuse; more than a few only contend for its one queue. */
@@ -46,9 +46,9 @@ export function answerInit(device: number, wishes: Wishes): Negotiated {
   return negotiated(queue.request);
 }
 
-/** What the threads of a connection have to do. At most `entries` requests of a CPU are taken at once from the ring. */
-export function rolesFor(uring: boolean, entries = QUEUE_ENTRIES): WorkerRole[] {
-  if (uring) return ringRoles(possibleCpus(), onlineCpus(), entries);
+/** What the threads of a connection have to do. */
+export function rolesFor(uring: boolean, needs = SERVE_ALL): WorkerRole[] {
+  if (uring) return ringRoles(possibleCpus(), onlineCpus(), needs);
   const count = Math.min(Math.max(onlineCpus().length, 2), DEVICE_THREADS_MAX);
   return Array.from({ length: count }, (_, index) => ({ kind: 'device', clone: index > 0 }));
 }

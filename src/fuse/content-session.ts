@@ -2,21 +2,31 @@
  * The content mount (content.ts) while it is served: started before the mount whose files pass through to it, ended after
  * that.
  *
+ * On the ring nothing comes over /dev/fuse that waits for an answer, so it needs no thread: this one reads now and then that
+ * the kernel has forgotten something.
+ *
  * What a removed layer had in the kernel's caches goes when this thread notices, which looks now and then: nobody can reach
  * it any more, it only takes room.
  *
  * Openings of files that somebody kept, or maps, hold the mount. It is therefore ended by force: nobody is served by then.
  */
 import { fstatSync } from 'node:fs';
+import { LAYER_COUNT, NEXT_LAYER } from '../engine/arena.js';
 import { getInode } from '../engine/inode.js';
 import type { VolumeHandle } from '../engine/volume.js';
 import { ROOT_INO, type LayerIndex } from '../layout/constants.js';
+import { W } from '../layout/memory.js';
+import { EIO } from '../linux/errno.js';
 import { close } from '../linux/libc.js';
 import { abortConnection } from '../linux/mount.js';
-import { Threads, answerInit, openConnection, rolesFor, setReadAhead } from './connection.js';
-import { closeDevice } from './device.js';
+import { Threads, answerInit, openConnection, rolesFor, setReadAhead, type Told } from './connection.js';
+import { cloneWithoutWaiting, closeDevice } from './device.js';
+import { DeviceQueue } from './device-queue.js';
 import { announceContentLayer } from './notify.js';
 import { newOpenCounters } from './open-files.js';
+import { BATCH_FORGET, FORGET, INTERRUPT } from './protocol.js';
+import { opcodeOf } from './request.js';
+import type { WorkerRole } from './worker.js';
 
 export interface ContentSession {
   /** Descriptor of the mount. */
@@ -26,10 +36,16 @@ export interface ContentSession {
 }
 
 const SUBTYPE = 'lcfs-contents';
-/** Requests of a CPU at once: reads ahead of several programs that start. Each may take 1 MiB. */
-const ENTRIES = 4;
-const READ_AHEAD_KIB = 1024;
+/**
+ * Requests of a CPU at once: reads ahead of several programs that start, of up to 1 MiB each. What comes here was not in the
+ * page cache, so beyond eight threads another one for each CPU would save little against its 12 MiB.
+ */
+const NEEDS = { entries: 4, threads: 8 };
+/** As much as the mount's own would be reads the whole of most libraries for the first page that is touched. */
+const READ_AHEAD_KIB = 512;
 const SWEEP_MS = 5000;
+/** Requests that get no reply. */
+const SILENT: ReadonlySet<number> = new Set([FORGET, BATCH_FORGET, INTERRUPT]);
 
 /**
  * Starts the content mount of an open volume. `removed` is called when a layer is gone, before its contents are dropped. A
@@ -44,13 +60,11 @@ export async function startContents(
 ): Promise<ContentSession | string> {
   const { device, mount } = openConnection({ source, subtype: SUBTYPE, readOnly: true });
   const negotiated = answerInit(device, { uring, passthrough: false, content: true });
-  const layers = new Set<LayerIndex>();
+  const sweeper = new Sweeper(device, removed);
   const task = { handle, device, negotiated, openCounters: newOpenCounters(), service: 'content', sharing: null } as const;
-  const threads = new Threads(task, (message) => {
-    if (message.kind === 'layer') layers.add(message.layer);
-  });
+  const threads = new Threads(task, (message) => sweeper.hear(message));
   const ended = threads.ended.then(() => closeDevice(device));
-  const refused = await threads.start(rolesFor(negotiated.uring, ENTRIES));
+  const refused = await threads.start(roles(negotiated.uring));
   if (refused !== undefined) {
     close(mount);
     await ended;
@@ -58,8 +72,13 @@ export async function startContents(
   }
   const minor = minorOf(mount);
   setReadAhead(minor, READ_AHEAD_KIB, log);
-  const sweeper = setInterval(() => forgetRemoved(device, layers, removed), SWEEP_MS).unref();
+  sweeper.start(negotiated.uring);
   return { mount, end: () => endContents(minor, mount, sweeper, ended) };
+}
+
+function roles(uring: boolean): WorkerRole[] {
+  const all = rolesFor(uring, NEEDS);
+  return uring ? all.filter(({ kind }) => kind === 'ring') : all;
 }
 
 function minorOf(mount: number): number {
@@ -67,17 +86,8 @@ function minorOf(mount: number): number {
   return (dev & 0xff) | ((dev >>> 12) & ~0xff);
 }
 
-function forgetRemoved(device: number, layers: Set<LayerIndex>, removed: (layer: LayerIndex) => void): void {
-  for (const layer of layers) {
-    if (getInode(layer, ROOT_INO) === 0) continue;
-    removed(layer);
-    announceContentLayer(device, layer);
-    layers.delete(layer);
-  }
-}
-
-async function endContents(minor: number, mount: number, sweeper: NodeJS.Timeout, ended: Promise<void>): Promise<void> {
-  clearInterval(sweeper);
+async function endContents(minor: number, mount: number, sweeper: Sweeper, ended: Promise<void>): Promise<void> {
+  sweeper.stop();
   try {
     // The number is that of our mount as long as its descriptor is open.
     abortConnection(minor);
@@ -86,4 +96,59 @@ async function endContents(minor: number, mount: number, sweeper: NodeJS.Timeout
   }
   close(mount);
   await ended;
+}
+
+/** What is done now and then. */
+class Sweeper {
+  private readonly device: number;
+  private readonly removed: (layer: LayerIndex) => void;
+  /** Layers whose directories the kernel may know. */
+  private readonly layers = new Set<LayerIndex>();
+  private layersGone = layersGone();
+  /** Another descriptor of the connection, to read what comes beside the ring. */
+  private beside = -1;
+  private timer: NodeJS.Timeout | undefined;
+
+  constructor(device: number, removed: (layer: LayerIndex) => void) {
+    this.device = device;
+    this.removed = removed;
+  }
+
+  start(uring: boolean): void {
+    if (uring) this.beside = cloneWithoutWaiting(this.device);
+    const queue = uring ? new DeviceQueue(this.beside) : undefined;
+    this.timer = setInterval(() => this.sweep(queue), SWEEP_MS).unref();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+    if (this.beside >= 0) closeDevice(this.beside);
+  }
+
+  hear(message: Told): void {
+    if (message.kind === 'layer') this.layers.add(message.layer);
+  }
+
+  private sweep(queue: DeviceQueue | undefined): void {
+    if (queue !== undefined) drain(queue);
+    if (this.layersGone === layersGone()) return;
+    this.layersGone = layersGone();
+    for (const layer of this.layers) if (getInode(layer, ROOT_INO) < 0) this.forget(layer);
+  }
+
+  private forget(layer: LayerIndex): void {
+    this.layers.delete(layer);
+    this.removed(layer);
+    announceContentLayer(this.device, layer);
+  }
+}
+
+/** How many layers there were once. */
+function layersGone(): number {
+  return W[NEXT_LAYER]! - W[LAYER_COUNT]!;
+}
+
+/** Reads what the kernel says beside the ring. */
+function drain(queue: DeviceQueue): void {
+  while (queue.receive() > 0) if (!SILENT.has(opcodeOf(queue.request))) queue.answer(-EIO);
 }

@@ -1,10 +1,11 @@
 /** Descriptors of /dev/fuse. */
 import { closeSync, constants, openSync } from 'node:fs';
 import koffi from 'koffi';
-import { errno } from '../linux/libc.js';
+import { errno, fcntl } from '../linux/libc.js';
 import { IOCTL_CLONE } from './protocol.js';
 
 const PATH = '/dev/fuse';
+const F_SETFL = 4;
 
 const ioctl = koffi.load('libc.so.6').func('ioctl', 'int', ['int', 'ulong', 'void *']) as (
   fd: number,
@@ -24,6 +25,13 @@ export function cloneDevice(device: number): number {
   const error = errno();
   closeSync(fd);
   throw new Error(`cloning a descriptor of ${PATH} failed with error ${error}`);
+}
+
+/** The same, but reading from it never waits. */
+export function cloneWithoutWaiting(device: number): number {
+  const fd = cloneDevice(device);
+  fcntl(fd, F_SETFL, constants.O_RDWR | constants.O_NONBLOCK);
+  return fd;
 }
 
 export function closeDevice(fd: number): void {

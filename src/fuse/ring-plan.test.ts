@@ -33,6 +33,12 @@ describe('the plan of ring threads', () => {
     }
   });
 
+  it('takes no more threads and entries than are needed', () => {
+    const roles = ringRoles(cpus(16), cpus(16), { entries: 4, threads: 8 }).filter((role) => role.kind === 'ring');
+    assert.equal(roles.length, 8);
+    assert.ok(roles.every((role) => role.cpus.length === 2 && role.shares.every((share) => share.entries === 4)));
+  });
+
   it('keeps within its memory', () => {
     for (let online = 1; online <= 32; online++) {
       const bytes = queueEntries(32, online) * online * ENTRY_MEMORY_BYTES + (32 - online) * ENTRY_MEMORY_BYTES;

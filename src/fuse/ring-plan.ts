@@ -21,10 +21,19 @@ const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 /** Beyond this many CPUs a thread serves several of them; each thread costs some 5 MiB. */
 export const RING_THREADS_MAX = 24;
 
+/** How much of both a connection needs at most. */
+export interface RingNeeds {
+  /** Requests of a CPU at once. */
+  readonly entries: number;
+  readonly threads: number;
+}
+
+export const SERVE_ALL: RingNeeds = { entries: QUEUE_ENTRIES, threads: RING_THREADS_MAX };
+
 /** Roles of the ring threads, and of the thread that serves /dev/fuse beside them. */
-export function ringRoles(possible: readonly number[], online: readonly number[], entriesMax = QUEUE_ENTRIES): WorkerRole[] {
-  const entries = Math.min(entriesMax, queueEntries(possible.length, online.length));
-  const count = Math.min(online.length, RING_THREADS_MAX);
+export function ringRoles(possible: readonly number[], online: readonly number[], needs = SERVE_ALL): WorkerRole[] {
+  const entries = Math.min(needs.entries, queueEntries(possible.length, online.length));
+  const count = Math.min(online.length, needs.threads);
   const roles: WorkerRole[] = [{ kind: 'device', clone: false }];
   for (let thread = 0; thread < count; thread++) {
     const cpus = online.filter((_, index) => index % count === thread);
