@@ -26,6 +26,7 @@ import { diffLayers } from './diff.js';
 import { copyRange, KEEP_SIZE, PUNCH_HOLE, allocate, truncate } from './file.js';
 import { foundAt, getInode, isFoundFixed, isFoundShared } from './inode.js';
 import { createLayer, sealLayer } from './layers.js';
+import { namesOf } from './link-names.js';
 import { createTemporary } from './namespace.js';
 
 let parent: LayerIndex;
@@ -153,6 +154,18 @@ describe('making a file private', () => {
     assert.equal(makePrivate(child, inoOf(child, 'symlink')), -EINVAL);
     assert.equal(makePrivate(child, 9999), -ESTALE);
     assert.equal(makePrivate(parent, file), -EROFS);
+  });
+});
+
+describe('the names of an inode', () => {
+  it('are found from the inode', () => {
+    const directory = make(child, ROOT, 'directory', 0o040755);
+    linkTo(child, file, directory, 'näme');
+    move(child, ROOT, 'file', directory, 'moved');
+    const names = namesOf(child, file).map(({ dir, name }) => `${dir} ${Buffer.from(name).toString()}`);
+    assert.deepEqual(names.toSorted(), [`${directory} moved`, `${directory} näme`]);
+    assert.deepEqual(namesOf(child, 9999), []);
+    assert.deepEqual(namesOf(9999, file), []);
   });
 });
 
