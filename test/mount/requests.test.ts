@@ -324,7 +324,7 @@ for (const [transport, passthrough] of WAYS) {
     let mounted: Mounted;
 
     before(async () => {
-      mounted = await new Mounted(transport, undefined, passthrough).ready();
+      mounted = await new Mounted(transport, { passthrough }).ready();
       await mounted.must({ order: 'create', name: 'base' });
       makeFiles(join(mounted.layers, 'base'));
       list(mounted.layers); // the kernel learns that directories need no OPENDIR
