@@ -41,6 +41,11 @@ export function mayBeOrphan(layer: LayerIndex, ino: Ino): boolean {
   return Atomics.load(I, counterOf(layer, ino)) !== 0;
 }
 
+/** False if there are certainly no orphans. */
+export function anyOrphans(): boolean {
+  return I.subarray(ORPHANS_AT, ORPHANS_AT + ORPHAN_COUNTERS).some((count) => count !== 0);
+}
+
 /** The inode lost its last name, or never had one. */
 export function addOrphan(ino: Ino): void {
   insert(0, ORPHAN, 0, ino, 0);

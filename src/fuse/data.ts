@@ -8,11 +8,12 @@ import { checkpoint } from '../engine/checkpoint.js';
 import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, seekData, write } from '../engine/file.js';
 import { DEVICE_FAILED, FSYNC_STRICT } from '../engine/arena.js';
 import { foundAt, getInode, inodeSize } from '../engine/inode.js';
+import { anyOrphans } from '../engine/orphans.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { LAYER_WRITABLE, type Ino, type LayerIndex } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { layerState } from '../layout/records.js';
-import { EINVAL, EIO, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
+import { EDQUOT, EINVAL, EIO, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
 import { succeeds } from './failure.js';
 import { truncate } from './inodes.js';
 import { isPrivate, isSynthetic, nodeIno } from './node.js';
@@ -31,6 +32,14 @@ import {
   leaveShared,
   openedContents,
 } from './sharing.js';
+
+/** How long a write waits for room that is about to come: 30 times 1 ms. */
+const ROOM_TRIES = 30;
+const ROOM_PAUSE_MS = 1;
+/** Others wait meanwhile, so a thread that has waited in vain, for a file that somebody keeps open, fails at once for so long. */
+const ROOM_VAIN_MS = 3000;
+let vainUntil = 0;
+const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** COPY_FILE_RANGE answers with 32 bits: a whole number of blocks below that. */
 const COPY_BYTES_MAX = 0xffff_f000;
@@ -106,8 +115,21 @@ export function writeFile(r: Request): number {
   if (size > r.payloadBytes) return -EINVAL;
   const flags = (argument(r, P.WRITE_FLAGS) & P.WRITE_KILL_SUIDGID) !== 0 ? 1 : 0;
   if (isShared(r)) return writeShared(r, size, flags);
-  const written = write(layerOf(r), inoOf(r), argument64(r, P.IO_OFFSET), size, r.io, r.payload, flags);
+  const written = writeInQuota(r, size, flags);
   return written < 0 ? written : replyNumber(r, written);
+}
+
+/**
+ * A file that was just unlinked gives its blocks back with its FORGET, which the kernel has sent before unlink(2) returned,
+ * but to another thread. Whoever makes room in that way must not find his quota full still.
+ */
+function writeInQuota(r: Request, size: number, flags: number): number {
+  for (let tries = 0; ; tries++) {
+    const written = write(layerOf(r), inoOf(r), argument64(r, P.IO_OFFSET), size, r.io, r.payload, flags);
+    if (written !== -EDQUOT || performance.now() < vainUntil || !anyOrphans()) return written;
+    if (tries === ROOM_TRIES) vainUntil = performance.now() + ROOM_VAIN_MS;
+    else Atomics.wait(pause, 0, 0, ROOM_PAUSE_MS);
+  }
 }
 
 /** A write by the back door (sharing.ts): neither the size nor the cached data that the kernel has of the file are right. */

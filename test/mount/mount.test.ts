@@ -638,6 +638,15 @@ function describeMount(transport: Transport): void {
     assert.equal(Buffer.byteLength(readFileSync(join(mounted.layers, 'limited/file'))) % 4096, 0);
   });
 
+  it('gives the room of an unlinked file back at once', async () => {
+    await mounted.must({ order: 'create', name: 'narrow', quotaBytes: 4 * MIB });
+    const path = join(mounted.layers, 'narrow/file');
+    for (let round = 0; round < 20; round++) {
+      writeFileSync(path, Buffer.alloc(3 * MIB, round + 1));
+      unlinkSync(path);
+    }
+  });
+
   it('lets a bind mount of a layer stand alone', async () => {
     await mounted.must({ order: 'create', name: 'bound' });
     const target = join(mounted.folder, 'bound');
