@@ -32,7 +32,7 @@ const factor = (disk: Disk, metric: RegExp, least: number, x?: number): Aim[] =>
 /** On the fast disk everything is also to be faster than fuse-overlayfs. */
 export const AIMS: readonly Aim[] = [
   ...factor('fast', /^import a root/, 3),
-  ...factor('fast', /^pull /, 1.25),
+  ...factor('fast', /^pull [^,]*$/, 1.25),
   ...factor('fast', /^docker build/, 1.3),
   ...factor('fast', /^create and remove a container/, 1.7, 20),
   ...factor('fast', /^create and remove a container/, 1.7, 100),
@@ -46,7 +46,7 @@ export const AIMS: readonly Aim[] = [
   ...factor('fast', /warm.*\bfind\b|\bfind\b.*warm|C compile/, 0.95),
   ...factor('fast', /\buntar\b|\brm -rf\b|\bgit clone\b|\bnpm ci\b/, 0.8),
   ...factor('slow', /^docker build/, 5),
-  ...factor('slow', /^pull /, 2.5),
+  ...factor('slow', /^pull [^,]*$/, 2.5),
   ...factor('slow', /^create and remove a container/, 10, 20),
   ...factor('slow', /^run and remove a container/, 4, 20),
   { kind: 'most', metric: /^CPU of the daemon per FUSE request, uring/, disk: 'fast', most: 4, unit: 'µs' },

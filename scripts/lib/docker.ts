@@ -40,6 +40,7 @@ export class PrivateDocker {
   #programs: DockerPrograms | undefined;
   #containerd: Server | undefined;
   #dockerd: Server | undefined;
+  #ended = false;
 
   constructor(options: DockerOptions) {
     this.#options = options;
@@ -58,6 +59,7 @@ export class PrivateDocker {
 
   /** Starts containerd and dockerd and waits until Docker answers. */
   async start(): Promise<void> {
+    this.#ended = false;
     this.#programs = await needDocker();
     mkdirSync(join(this.#options.directory, 'cli'), { recursive: true, mode: 0o700 });
     await this.#startContainerd();
@@ -65,6 +67,7 @@ export class PrivateDocker {
   }
 
   async #startContainerd(): Promise<void> {
+    this.#requireLife();
     const address = this.#path('containerd.sock');
     const config = this.#path('containerd.toml');
     writeFileSync(config, containerdConfig(this.#options, address));
@@ -74,11 +77,17 @@ export class PrivateDocker {
 
   /** Starts dockerd alone, after `stopDockerd` or `killDockerd`. */
   async startDockerd(): Promise<void> {
+    this.#requireLife();
     writeFileSync(this.#path('daemon.json'), '{}');
     rmSync(this.#path('docker.pid'), { force: true }); // after a kill
     const args = [...this.#dockerdArgs(), ...(this.#options.args ?? [])];
     this.#dockerd = startServer(this.#programs!.dockerd, args, this.#path('dockerd.log'), this.#environment());
     await waitReady(this.#dockerd, 'dockerd', async () => (await this.try('version')).status === 0);
+  }
+
+  /** A start that is under way when everything ends, as on Ctrl-C, must leave nothing behind. */
+  #requireLife(): void {
+    if (this.#ended) throw new Error('the Docker Engine was ended while it started');
   }
 
   #dockerdArgs(): string[] {
@@ -150,6 +159,7 @@ export class PrivateDocker {
 
   /** Ends everything this engine started, whatever state it is in, and takes away its mounts. */
   async stop(): Promise<void> {
+    this.#ended = true;
     await this.stopDockerd();
     await this.#containerd?.stop();
     this.#containerd = undefined;

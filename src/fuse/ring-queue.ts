@@ -22,7 +22,7 @@ import { ReadPlan, planFd, provePlan } from '../engine/planned-read.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { ioBuffer, type IoBuffer } from '../linux/libc.js';
 import { SQE, UringUnavailable, type Uring } from '../linux/uring.js';
-import { EINTR, ENODEV, ENOTCONN } from '../linux/errno.js';
+import { ECONNABORTED, EINTR, ENODEV, ENOTCONN } from '../linux/errno.js';
 import { DEFERRED, NO_REPLY, READING, argumentsBytes, recordServed, serve } from './dispatch.js';
 import { WRITE_BYTES_MAX } from './init.js';
 import * as P from './protocol.js';
@@ -160,9 +160,13 @@ export class RingQueues {
     else this.lose(result);
   }
 
-  /** An entry came back without a request: the connection ends, and with it all others. */
+  /**
+   * An entry came back without a request: the connection ends, and with it all others. A reply that is committed when the
+   * connection has just been aborted gets ECONNABORTED.
+   */
   private lose(result: number): void {
-    if (result !== -ENOTCONN && result !== -ENODEV) throw new Error(`an entry of the FUSE ring failed with error ${-result}`);
+    if (result !== -ENOTCONN && result !== -ENODEV && result !== -ECONNABORTED)
+      throw new Error(`an entry of the FUSE ring failed with error ${-result}`);
     this.live--;
   }
 
