@@ -6,6 +6,7 @@ import { commitCommand } from './commit.js';
 import { daemonCommand } from './daemon.js';
 import { flushCommand } from './flush.js';
 import { formatCommand } from './format.js';
+import { gcCommand } from './gc.js';
 import { growCommand } from './grow.js';
 import { layerCommand } from './layer/layer.js';
 import { pcacheCommand } from './pcache.js';
@@ -46,6 +47,7 @@ const COMMANDS: readonly (() => Command)[] = [
   pcacheCommand,
   flushCommand,
   growCommand,
+  gcCommand,
   statsCommand,
   setupCommand,
   checkCommand,

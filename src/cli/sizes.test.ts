@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { formatMicroseconds, formatSize, parsePositiveSize, parseSeconds, parseSize } from './sizes.js';
+import { formatAge, formatMicroseconds, formatSize, parseAge, parsePositiveSize, parseSeconds, parseSize } from './sizes.js';
 
 test('sizes are read with and without unit, in any case', () => {
   const cases: [string, number][] = [
@@ -38,4 +38,23 @@ test('sizes and durations are printed with the unit that suits them', () => {
   assert.equal(formatMicroseconds(12), '12 µs');
   assert.equal(formatMicroseconds(3400), '3.4 ms');
   assert.equal(formatMicroseconds(2_000_000), '2.0 s');
+});
+
+test('ages are read and printed in the unit that suits them', () => {
+  for (const [text, seconds] of [
+    ['0', 0],
+    ['90', 90],
+    ['30m', 1800],
+    ['1.5h', 5400],
+    ['2D', 172_800],
+  ] as const)
+    assert.equal(parseAge(text), seconds, text);
+  for (const text of ['', 'h', '-1', '1w', 'x']) assert.throws(() => parseAge(text), /is not a time/, text);
+  for (const [seconds, text] of [
+    [59, '59 s'],
+    [60, '1 min'],
+    [3600, '1 h'],
+    [172_800, '2 d'],
+  ] as const)
+    assert.equal(formatAge(seconds), text);
 });

@@ -28,6 +28,23 @@ export function parseSeconds(text: string): number {
   return seconds;
 }
 
+const AGE = /^(\d+(?:\.\d+)?)\s*([smhd]?)$/i;
+const AGE_SECONDS: Readonly<Record<string, number>> = { '': 1, s: 1, m: 60, h: 3600, d: 86_400 };
+
+/** Seconds that `text` means, e.g. `90`, `30m`, `1h`, `2d`. Throws commander's InvalidArgumentError. */
+export function parseAge(text: string): number {
+  const match = AGE.exec(text.trim());
+  if (match === null) throw new InvalidArgumentError(`'${text}' is not a time; write a number and s, m, h or d, as in 30m.`);
+  return Number(match[1]) * AGE_SECONDS[match[2]!.toLowerCase()]!;
+}
+
+/** Roughly how long ago: `45 s`, `12 min`, `5 h`, `3 d`. */
+export function formatAge(seconds: number): string {
+  if (seconds < 60) return `${Math.round(seconds)} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  return seconds < 2 * 86_400 ? `${Math.floor(seconds / 3600)} h` : `${Math.floor(seconds / 86_400)} d`;
+}
+
 /** Three significant digits: `20.0 GiB`, `512 B`. */
 export function formatSize(bytes: number): string {
   let unit = 0;

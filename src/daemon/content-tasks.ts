@@ -1,12 +1,14 @@
 /** Tasks that take long or whose streams set the pace: listing, comparing, importing, exporting, checking. */
 import { exportLayer } from '../archive/export.js';
 import { LayerImport, type ImportResult } from '../archive/import.js';
+import { checkpoint } from '../engine/checkpoint.js';
 import { checkVolume } from '../engine/check.js';
 import { ADDED, DELETED, diffLayers, type Change as EngineChange } from '../engine/diff.js';
 import { LcfsError } from '../engine/errors.js';
-import { commitLayer, createLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer } from '../engine/layers.js';
+import { createLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer, updateLayer } from '../engine/layers.js';
 import type { TaskChannel } from './channel.js';
 import type { Announce } from './announce.js';
+import { IMPORTING } from './gc-survey.js';
 import { describeCheck } from './offline-check.js';
 import type { Change, ImportReport } from './protocol.js';
 import { describeLayer } from './volume-tasks.js';
@@ -64,7 +66,7 @@ interface NewContent {
 
 /** Makes a layer of the tar that comes in. Whatever goes wrong, the layer is gone again. */
 async function importLayer({ name, parent }: NewContent, channel: TaskChannel, announce: Announce): Promise<ImportReport> {
-  const index = createLayer(name, { parent: parent ?? undefined });
+  const index = createLayer(name, { parent: parent ?? undefined, properties: { [IMPORTING]: 'yes' } });
   holdLayer(name);
   let result: ImportResult;
   try {
@@ -75,7 +77,8 @@ async function importLayer({ name, parent }: NewContent, channel: TaskChannel, a
     throw error;
   }
   releaseLayer(name);
-  commitLayer(name);
+  updateLayer(name, { seal: true, properties: { [IMPORTING]: null } });
+  checkpoint();
   announce(name);
   return { layer: describeLayer(layerInfo(name)), bytes: result.archiveBytes, entries: result.entries };
 }

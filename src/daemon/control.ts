@@ -204,6 +204,14 @@ export function textIn(body: Record<string, unknown>, name: string): string | un
   return value;
 }
 
+/** Strings in a body; none if they are missing or null. */
+export function textsIn(body: Record<string, unknown>, name: string): string[] {
+  const value = body[name] ?? [];
+  if (!Array.isArray(value) || !value.every((entry) => typeof entry === 'string'))
+    throw new LcfsError('invalid', `${name} must be an array of strings`);
+  return value as string[];
+}
+
 /** A number of at least zero in a body; undefined if it is missing or null. */
 export function numberIn(body: Record<string, unknown>, name: string): number | undefined {
   const value = body[name] ?? undefined;

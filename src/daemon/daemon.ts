@@ -29,8 +29,10 @@ import { syncFileSystem } from '../linux/syncfs.js';
 import { describeUsers } from './busy.js';
 import { listen, makeControlServer } from './control.js';
 import { startContainerd, startDocker, type DriverThread } from './drivers.js';
+import { collectGarbage } from './gc.js';
 import { openLog, type Logger } from './log.js';
 import { openOrFormat, refuseSecondDaemon } from './opening.js';
+import type { EngineName } from './protocol.js';
 import { makeRoutes } from './routes.js';
 import { prepareMountpoint, prepareSocketFolder, type Settings } from './settings.js';
 import { defaultSocket, linkDefaultSocket } from './sockets.js';
@@ -56,7 +58,7 @@ export class Daemon {
   #end!: (exitCode: number) => void;
   #session!: FuseSession;
   #maintenance: Worker | undefined;
-  #drivers: DriverThread[] = [];
+  readonly #drivers: { [Engine in EngineName]?: DriverThread } = {};
   #device = -1;
   #exitCode = 0;
   #tasks!: TaskThread;
@@ -122,8 +124,8 @@ export class Daemon {
     const { transport, device } = this.#session;
     const data = { handle, mountpoint, device };
     if (containerd !== null)
-      this.#drivers.push(await startContainerd({ ...data, socket: containerd, address: containerdAddress }, this.#log));
-    if (docker !== null) this.#drivers.push(await startDocker({ ...data, socket: docker, transport }, this.#log));
+      this.#drivers.containerd = await startContainerd({ ...data, socket: containerd, address: containerdAddress }, this.#log);
+    if (docker !== null) this.#drivers.docker = await startDocker({ ...data, socket: docker, transport }, this.#log);
   }
 
   #startTasks(handle: VolumeHandle): void {
@@ -141,6 +143,7 @@ export class Daemon {
       stop: (force) => this.stop(force),
       exit: this.#exit,
       tasks: this.#tasks,
+      gc: (request) => collectGarbage({ mountpoint: this.mountpoint, tasks: this.#tasks, drivers: this.#drivers }, request),
       // A mount that was taken away holds nothing back.
       syncMount: () => syncFileSystem(this.mountpoint).catch(() => {}),
     });
@@ -207,7 +210,7 @@ export class Daemon {
 
   async #closeOnce(): Promise<void> {
     clearInterval(this.#sweeper);
-    await Promise.all([...this.#drivers.map((driver) => driver.stop()), this.#tasks?.close()]);
+    await Promise.all([...Object.values(this.#drivers).map((driver) => driver.stop()), this.#tasks?.close()]);
     if (this.#device >= 0) close(this.#device);
     try {
       await this.#endVolume();

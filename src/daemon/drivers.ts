@@ -4,12 +4,58 @@ import type { Worker } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
 import type { ContainerdWorkerData } from '../drivers/containerd/worker.js';
 import type { DockerWorkerData } from '../drivers/docker/worker.js';
-import type { DriverMessage } from '../drivers/thread.js';
+import type { Claims, NamedLayer } from '../drivers/claims.js';
+import type { DriverAnswer, DriverMessage, DriverRequest, Question } from '../drivers/thread.js';
 import type { Logger } from './log.js';
 import { joinThread, startThread } from './threads.js';
 
-export interface DriverThread {
-  stop: () => Promise<void>;
+/** The main thread's end of a driver. */
+export class DriverThread {
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, (answer: DriverAnswer) => void>();
+  #questions = 0;
+
+  constructor(worker: Worker, log: Logger) {
+    this.#worker = worker;
+    worker.on('message', (message: DriverMessage) => {
+      if (message.kind === 'log') log[message.level](message.message);
+      else if (message.kind === 'answer') this.#waiting.get(message.id)?.(message);
+    });
+    worker.once('exit', () => this.#endWaiting());
+  }
+
+  /** What the driver's engine says about layers (drivers/claims.ts). Throws LcfsError if it can't be asked. */
+  claims(layers: readonly NamedLayer[], places: readonly string[]): Promise<Claims> {
+    return this.#ask({ kind: 'claims', layers, places }) as Promise<Claims>;
+  }
+
+  /** Throws LcfsError `busy` if the layer is in use, or was used since the time `since`. */
+  async removeUnclaimed(layer: NamedLayer, since: number): Promise<void> {
+    await this.#ask({ kind: 'remove', layer, since });
+  }
+
+  async #ask(question: Question): Promise<unknown> {
+    const id = this.#questions++;
+    const answered = new Promise<DriverAnswer>((settle) => this.#waiting.set(id, settle));
+    this.#send({ id, question });
+    const answer = await answered;
+    this.#waiting.delete(id);
+    if ('value' in answer) return answer.value;
+    throw new LcfsError(answer.code, answer.message);
+  }
+
+  #send(request: DriverRequest): void {
+    this.#worker.postMessage(request);
+  }
+
+  #endWaiting(): void {
+    for (const [id, settle] of this.#waiting) settle({ kind: 'answer', id, code: 'state', message: 'the volume is being closed' });
+  }
+
+  async stop(): Promise<void> {
+    this.#send('stop');
+    await joinThread(this.#worker);
+  }
 }
 
 /** Returns when Docker can connect. Throws LcfsError if the socket can't be had. */
@@ -30,21 +76,12 @@ async function startDriver(module: URL, name: string, data: unknown, log: Logger
   const worker = startThread(module, name, data, log);
   const answer = await firstAnswer(worker);
   if (answer.kind === 'failed') throw new LcfsError(answer.code, answer.message);
-  const driverLog = log.child({ thread: name });
-  worker.on('message', (message: DriverMessage) => {
-    if (message.kind === 'log') driverLog[message.level](message.message);
-  });
-  return { stop: () => stop(worker) };
+  return new DriverThread(worker, log.child({ thread: name }));
 }
 
-async function firstAnswer(worker: Worker): Promise<Exclude<DriverMessage, { kind: 'log' }>> {
+async function firstAnswer(worker: Worker): Promise<DriverMessage & { kind: 'ready' | 'failed' }> {
   for (;;) {
     const [message] = (await once(worker, 'message')) as [DriverMessage];
-    if (message.kind !== 'log') return message;
+    if (message.kind === 'ready' || message.kind === 'failed') return message;
   }
-}
-
-function stop(worker: Worker): Promise<void> {
-  worker.postMessage('stop');
-  return joinThread(worker);
 }

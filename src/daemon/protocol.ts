@@ -11,6 +11,7 @@
  *   POST   flush           {kernel?}                       -> {pages}
  *   POST   grow                                            -> {blocks}
  *   POST   check           {data?}                         -> CheckReport
+ *   POST   gc              GcRequest                       -> GcReport
  *   GET    stats?layer=                                    -> LayerReport[]
  *   DELETE stats?layer=                                    -> {}
  *   GET    layers                                          -> lines of Layer
@@ -117,6 +118,43 @@ export interface CheckReport {
   errorCount: number;
   /** What was looked at. */
   counts: { layers: number; inodes: number; pages: number; dataBlocks: number; removingBlocks: number };
+}
+
+export const ENGINES = ['containerd', 'docker'] as const;
+export type EngineName = (typeof ENGINES)[number];
+
+export interface GcRequest {
+  /** Layers that no engine made, to be looked at as well. */
+  names?: readonly string[];
+  /** Layers that were made or used within this time stay. Default: an hour. */
+  olderThanSeconds?: number | undefined;
+  /** Remove what is found. */
+  remove?: boolean;
+  /** Where Docker Engines keep their data, instead of where they said. */
+  dockerRoots?: readonly string[];
+  /** Engines that are gone for good: nothing is known to them. */
+  gone?: readonly EngineName[];
+}
+
+/** A layer that nobody knows any more. */
+export interface LostLayer {
+  index: number;
+  name: string;
+  /** Space that comes back with it. */
+  ownBytes: number;
+  /** Time since it was made or last used. */
+  ageSeconds: number;
+  why: string;
+  removed: boolean;
+  /** Why it could not be removed. */
+  failure?: string;
+}
+
+export interface GcReport {
+  /** Children before their parents. */
+  layers: LostLayer[];
+  /** Engines whose layers were left alone. */
+  notAsked: { engine: EngineName; layers: number; why: string }[];
 }
 
 export interface OperationReport {

@@ -9,12 +9,13 @@ import {
   readBody,
   requiredNumber,
   textIn,
+  textsIn,
   writeStream,
   type Call,
   type Handler,
   type Route,
 } from './control.js';
-import type { Status } from './protocol.js';
+import { ENGINES, type EngineName, type GcReport, type GcRequest, type Status } from './protocol.js';
 import type { TaskThread } from './tasks.js';
 
 /** What the routes need of the daemon. */
@@ -25,6 +26,7 @@ export interface Service {
   /** Ends the process, once the answer to the stop is out. */
   exit: () => void;
   tasks: TaskThread;
+  gc: (request: GcRequest) => Promise<GcReport>;
   /** Brings what programs wrote through memory mappings into the volume: before a layer is sealed, compared or made durable. */
   syncMount: () => Promise<void>;
 }
@@ -49,6 +51,7 @@ function volumeRoutes(service: Service): Route[] {
     route('POST', 'syncer', async (call) => tasks.run('setSyncer', { seconds: requiredNumber(await readBody(call), 'seconds') })),
     route('POST', 'pcache', async (call) => tasks.run('setCache', { bytes: requiredNumber(await readBody(call), 'bytes') })),
     route('POST', 'flush', (call) => flush(tasks, call)),
+    route('POST', 'gc', async (call) => service.gc(gcRequest(await readBody(call)))),
     route('POST', 'grow', () => tasks.run('grow', {})),
     route('GET', 'stats', (call) => tasks.run('readStats', layerQuery(call))),
     route('DELETE', 'stats', (call) => tasks.run('clearStats', layerQuery(call))),
@@ -70,6 +73,19 @@ async function flush(tasks: TaskThread, call: Call): Promise<unknown> {
   // 3: pages, directory entries and inodes. The kernel has no narrower way to be told so.
   if (body['kernel'] === true) writeFileSync('/proc/sys/vm/drop_caches', '3');
   return tasks.run('dropCache', {});
+}
+
+function gcRequest(body: Record<string, unknown>): GcRequest {
+  const gone = textsIn(body, 'gone');
+  const strange = gone.find((name) => !ENGINES.includes(name as EngineName));
+  if (strange !== undefined) throw new LcfsError('invalid', `gone: there is no engine '${strange}', only ${ENGINES.join(' and ')}`);
+  return {
+    names: textsIn(body, 'names'),
+    olderThanSeconds: numberIn(body, 'olderThanSeconds'),
+    remove: body['remove'] === true,
+    dockerRoots: textsIn(body, 'dockerRoots'),
+    gone: gone as EngineName[],
+  };
 }
 
 function layerQuery(call: Call): { layer: string | null } {

@@ -7,7 +7,9 @@ import { setSyncInterval } from '../engine/maintenance.js';
 import { dropCleanPages, limitFrames } from '../engine/pager.js';
 import { clearStats, dropStats, readStats, type LayerStats } from '../engine/stats.js';
 import { growVolume } from '../engine/volume.js';
+import type { NamedLayer } from '../drivers/claims.js';
 import type { Announce } from './announce.js';
+import { surveyLayers } from './gc-survey.js';
 import type { Layer, LayerReport } from './protocol.js';
 
 export const volumeTasks = (announce: Announce) => ({
@@ -21,6 +23,8 @@ export const volumeTasks = (announce: Announce) => ({
   /** Called now and then, so that layers that are gone make room in the counters. */
   sweepStats: () => dropStats((layer) => nameOf(layer) !== null),
   layer: ({ name }: { name: string }) => describeLayer(layerInfo(name === GLOBAL_NAME ? GLOBAL_LAYER : name)),
+  surveyLayers: () => surveyLayers(),
+  removeLost: (layer: NamedLayer) => removeLost(layer, announce),
   createLayer: (args: NewLayer) => create(args, announce),
   commitLayer: (args: Committed) => commit(args, announce),
   removeLayer: ({ name }: { name: string }) => remove(name, announce),
@@ -73,6 +77,13 @@ function commit({ name, newName = name }: Committed, announce: Announce): Layer 
 
 function remove(name: string, announce: Announce): void {
   removeLayer(name);
+  announce(name);
+}
+
+/** Removes a layer that was found a moment ago. */
+function removeLost({ index, name }: NamedLayer, announce: Announce): void {
+  if (layerInfo(index).holders > 0) throw new LcfsError('busy', `layer "${name}" is in use`);
+  removeLayer(index);
   announce(name);
 }
 

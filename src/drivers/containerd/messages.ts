@@ -171,3 +171,9 @@ export const LeaseRequest = message('LeaseRequest', { id: field(1, 'string'), la
 export const Plugin = message('Plugin', { type: field(1, 'string'), id: field(2, 'string'), exports: map(5, 'string') });
 export const PluginsRequest = message('PluginsRequest', { filters: repeated(1, 'string') });
 export const PluginsResponse = message('PluginsResponse', { plugins: repeated(1, Plugin) });
+
+// Namespaces
+
+export const Namespace = message('Namespace', { name: field(1, 'string') });
+export const NamespacesRequest = message('NamespacesRequest', { filter: field(1, 'string') });
+export const NamespacesResponse = message('NamespacesResponse', { namespaces: repeated(1, Namespace) });

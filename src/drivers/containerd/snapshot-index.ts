@@ -5,6 +5,7 @@
  * Several snapshots may share a layer: views of it, and committed ones under other names (see snapshotter.ts).
  */
 import { listLayers } from '../../engine/layers.js';
+import { LastUses } from '../claims.js';
 import type { LayerIndex } from '../../layout/constants.js';
 import { CHAIN_ID, ROLE, SOURCE, snapshotsIn, type Snapshot } from './snapshot.js';
 
@@ -21,6 +22,8 @@ export class SnapshotIndex {
   readonly #sources = new Claims();
   /** Layers that belong to the driver but hold no snapshot. */
   readonly roles = new Map<LayerIndex, string>();
+  /** When containerd last asked for a snapshot on a layer, or was offered one. */
+  readonly uses = new LastUses<LayerIndex>();
 
   load(): void {
     for (const { index, properties } of listLayers()) {
@@ -98,6 +101,7 @@ export class SnapshotIndex {
   forget(layer: LayerIndex): void {
     for (const { key } of this.on(layer)) this.drop(key);
     this.roles.delete(layer);
+    this.uses.forget(layer);
     this.#chains.remove(layer);
     this.#sources.remove(layer);
   }

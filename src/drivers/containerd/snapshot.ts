@@ -49,6 +49,11 @@ export function propertyOf(key: string): string {
   return SNAPSHOT + layerNameOf(key);
 }
 
+/** Whether containerd had the layer with these properties made. */
+export function isOfContainerd(properties: Readonly<Record<string, string>>): boolean {
+  return properties[ROLE] !== undefined || Object.keys(properties).some((key) => key.startsWith(SNAPSHOT));
+}
+
 /** Property and value for `updateLayer`. */
 export function stored(snapshot: Snapshot): Record<string, string> {
   const { key, kind, parent, labels, created, updated } = snapshot;

@@ -155,6 +155,7 @@ export class Snapshotter {
   #enter(snapshot: Snapshot, layer: LayerIndex): Entry {
     const entry = { ...snapshot, layer };
     this.#index.put(entry);
+    this.#index.uses.note(layer);
     return entry;
   }
 
@@ -164,6 +165,7 @@ export class Snapshotter {
     if (layers.length === 0) return 'none';
     const snapshots = layers.flatMap((layer) => this.#index.on(layer));
     const known = snapshots.find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
+    if (known !== undefined) this.#index.uses.note(known.layer);
     if (known?.labels[TARGET_LABEL] === target) return 'known';
     if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layers[0]!);
     else this.#relabel(known, { ...known.labels, [TARGET_LABEL]: target });
@@ -396,11 +398,33 @@ export class Snapshotter {
     this.#tryRemove(layer);
   }
 
+  // Layers that containerd does not know any more (lcfs gc)
+
+  /** The snapshots on a layer, and when containerd last asked for one of them (undefined: not yet). */
+  snapshotsOn(layer: LayerIndex): { snapshots: Snapshot[]; used: number | undefined } {
+    return { snapshots: this.#index.on(layer), used: this.#index.uses.of(layer) };
+  }
+
+  /** Removes a layer with all its snapshots. Throws LcfsError `busy` if it is in use or something is built on it. */
+  removeAll(layer: LayerIndex): void {
+    const info = find(layer);
+    if (info === null) return this.#index.forget(layer);
+    const built = this.#index.on(layer).find(({ key }) => this.#isBuiltOnElsewhere(key, layer));
+    if (built !== undefined) throw new LcfsError('busy', `snapshot "${built.key}" of layer "${info.name}" has children`);
+    this.#removeLayer(info);
+  }
+
+  #isBuiltOnElsewhere(key: string, layer: LayerIndex): boolean {
+    const here = this.#index.on(layer).filter(({ parent }) => parent === key).length;
+    return this.#index.childrenOf(key) > here;
+  }
+
   // Entries and their layers
 
   #entry(key: string): Entry {
     const entry = this.#index.get(key);
     if (entry === undefined) throw notFound(`snapshot "${key.slice(0, 300)}" does not exist`);
+    this.#index.uses.note(entry.layer);
     return entry;
   }
 

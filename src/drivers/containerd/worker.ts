@@ -1,8 +1,8 @@
 /**
  * The thread that serves containerd: attached to the arena like every other, it calls the engine directly.
  *
- * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it:
- * DriverMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be
+ * Messages to it: DriverRequest; when it is stopped, calls under way get a few seconds, then the thread ends. Messages from
+ * it: DriverMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be
  * half-changed: the process has to end.
  */
 import { fdatasync } from 'node:fs';
@@ -15,13 +15,14 @@ import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { close, fcntl } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
-import type { DriverMessage } from '../thread.js';
+import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { DiffPool } from './diff-pool.js';
 import { addDiffs } from './diff-service.js';
 import type { DiffTask, Result } from './diff-work.js';
 import { Differ } from './differ.js';
 import { Service, type Log } from './rpc.js';
 import { serve, type RunningServer } from './server.js';
+import { SnapshotClaims } from './snapshot-claims.js';
 import { addSnapshots } from './snapshots-service.js';
 import { Snapshotter } from './snapshotter.js';
 
@@ -73,7 +74,7 @@ async function start(): Promise<void> {
   addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, syncMount, startFlush, checkpoint: makeDurable }));
   try {
     const server = await serve(service, data.socket);
-    parentPort!.once('message', () => void stop(server));
+    listenToDaemon(parentPort!, new SnapshotClaims(snapshotter, { socket: data.socket, address }), () => void stop(server));
     post({ kind: 'ready' });
   } catch (error) {
     const code = error instanceof LcfsError ? error.code : 'io';

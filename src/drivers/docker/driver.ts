@@ -30,22 +30,32 @@ import { LcfsError } from '../../engine/errors.js';
 import { createLayer, findLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer } from '../../engine/layers.js';
 import { volumeInfo } from '../../engine/volume.js';
 import { BLOCK_BYTES, ROOT_INO } from '../../layout/constants.js';
+import { LastUses, type ClaimingDriver, type Claims, type NamedLayer } from '../claims.js';
 import { Holds } from './holds.js';
+import { knownIn, placeOfHome, type DockerPlace } from './known-layers.js';
 import { parseContainerQuota, parseEngineOptions } from './options.js';
 import type { Answer, Change, InitRequest, LayerRequest } from './protocol.js';
-import { type EngineSettings, loadSettings, storeSettings } from './settings.js';
+import { type EngineSettings, homesIn, loadSettings, storeSettings } from './settings.js';
 import { Turns } from './turns.js';
 
-/** Property that tells layers of images from those of containers. */
+/** Property of all layers that a Docker Engine made; its value tells those of images from those of containers. */
 const KIND = 'docker.kind';
 const IMAGE = 'image';
+const CONTAINER = 'container';
 /** Property of image layers that were made by an engine which relies on getting exact tars back. */
 const EXACT = 'docker.exact';
+
+/** Whether a Docker Engine made the layer with these properties. Earlier versions did not mark the layers of containers. */
+export function isOfDocker(properties: Readonly<Record<string, string>>): boolean {
+  return properties[KIND] !== undefined;
+}
 
 /** What surrounds the driver. */
 export interface DriverContext {
   /** Where the volume is mounted. */
   mountpoint: string;
+  /** What the driver is called in Docker, by the name of its socket. */
+  name: string;
   /** How FUSE is served, for `docker info`. */
   transport: string;
   /** Index of the next new layer when the daemon started: layers below it were made before. */
@@ -60,9 +70,10 @@ export interface DriverContext {
   announce: (name: string) => void;
 }
 
-export class GraphDriver {
+export class GraphDriver implements ClaimingDriver {
   readonly #context: DriverContext;
   readonly #turns = new Turns();
+  readonly #uses = new LastUses<string>();
   readonly #holds = new Holds({ hold: (name) => void holdLayer(name), release: releaseIfThere });
   #settings: EngineSettings;
 
@@ -73,7 +84,8 @@ export class GraphDriver {
 
   /** A Docker Engine introduces itself. What an earlier process of the same engine had mounted is not mounted any more. */
   init({ home, options, maps }: InitRequest): Answer {
-    const settings = { home, ...parseEngineOptions(options), maps, exactDiffs: allImagesAreExact() };
+    const homes = [...homesIn(this.#settings).filter((known) => known !== home), home];
+    const settings = { home, homes, ...parseEngineOptions(options), maps, exactDiffs: allImagesAreExact() };
     storeSettings(settings, this.#settings);
     this.#settings = settings;
     this.#holds.dropAllOf(home);
@@ -102,16 +114,18 @@ export class GraphDriver {
   }
 
   createReadWrite(request: LayerRequest): Promise<Answer> {
-    return this.#create(request, parseContainerQuota(request.storageOptions, this.#settings.defaultQuotaBytes));
+    const quotaBytes = parseContainerQuota(request.storageOptions, this.#settings.defaultQuotaBytes);
+    return this.#create(request, quotaBytes, { [KIND]: CONTAINER });
   }
 
-  #create(request: LayerRequest, quotaBytes: number, properties: Record<string, string> = {}): Promise<Answer> {
+  #create(request: LayerRequest, quotaBytes: number, properties: Record<string, string>): Promise<Answer> {
     const { parent } = request;
     const id = idOf(request);
     return this.#turns.run({ alone: [id], shared: [parent] }, async () => {
       // The parent is sealed now; a running container must not lose what it wrote through a mapping.
       if (this.#holds.count(parent) > 0) await this.#context.syncMount();
       createLayer(id, { ...(parent !== '' && { parent }), quotaBytes, properties });
+      this.#uses.note(id);
       if (parent === '') this.#giveRoot(id);
       this.#context.announce(id);
       return {};
@@ -138,6 +152,7 @@ export class GraphDriver {
 
   #remove(id: string): void {
     removeLayer(id);
+    this.#uses.forget(id);
     this.#context.announce(id);
   }
 
@@ -145,6 +160,7 @@ export class GraphDriver {
     const id = idOf(request);
     return this.#turns.run({ shared: [id] }, () => {
       this.#holds.take(id, this.#settings.home);
+      this.#uses.note(id);
       return { Dir: this.#directoryOf(id) };
     });
   }
@@ -154,7 +170,9 @@ export class GraphDriver {
   }
 
   put(request: LayerRequest): Answer {
-    this.#holds.drop(idOf(request));
+    const id = idOf(request);
+    if (this.#holds.count(id) > 0) this.#uses.note(id);
+    this.#holds.drop(id);
     return {};
   }
 
@@ -206,6 +224,7 @@ export class GraphDriver {
       this.#refuseOld(id);
       const size = await this.#apply(id, tar);
       await this.#makeDurable();
+      this.#uses.note(id); // Docker now enters the layer in its database
       return { Size: size };
     });
   }
@@ -291,6 +310,42 @@ export class GraphDriver {
       } finally {
         for (const name of held) releaseIfThere(name);
       }
+    });
+  }
+
+  // Layers that Docker does not know any more (lcfs gc)
+
+  async claims(layers: readonly NamedLayer[], roots: readonly string[]): Promise<Claims> {
+    const places = this.#places(roots);
+    if (places.length === 0) throw new LcfsError('state', 'no Docker Engine has used this volume; name one with --docker-root');
+    const names = layers.map(({ name }) => name);
+    const known = new Set<string>();
+    for (const place of places) for (const name of await knownIn(place, names)) known.add(name);
+    return {
+      asked: `Docker in ${places.map(({ root }) => root).join(', ')}`,
+      known: layers.filter(({ name }) => known.has(name)).map(({ index }) => index),
+      used: this.#usesOf(layers),
+    };
+  }
+
+  /** Of all engines that ever used the volume, unless their data roots are named. */
+  #places(roots: readonly string[]): DockerPlace[] {
+    const told = homesIn(this.#settings).map(placeOfHome);
+    if (roots.length === 0) return told;
+    const drivers = [...new Set([...told.flatMap((place) => place.drivers), this.#context.name])];
+    return roots.map((root) => ({ root, drivers }));
+  }
+
+  #usesOf(layers: readonly NamedLayer[]): Map<number, number> {
+    const uses = layers.map(({ index, name }) => [index, this.#uses.of(name)] as const);
+    return new Map(uses.filter((use): use is [number, number] => use[1] !== undefined));
+  }
+
+  removeUnclaimed({ index, name }: NamedLayer, since: number): Promise<void> {
+    return this.#turns.run({ alone: [name] }, () => {
+      if (findLayer(name) !== index) return; // Docker was faster
+      if ((this.#uses.of(name) ?? 0) >= since) throw new LcfsError('busy', `Docker has just used layer "${name}"`);
+      this.#remove(name);
     });
   }
 }

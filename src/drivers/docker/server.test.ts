@@ -29,6 +29,7 @@ before(async () => {
   openTestVolume();
   context = {
     mountpoint: '/mnt',
+    name: 'lcfs',
     transport: 'test',
     firstNewLayer: W[NEXT_LAYER]!,
     syncMount: async () => void events.push('sync'),

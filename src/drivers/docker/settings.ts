@@ -11,6 +11,8 @@ import { ENODATA } from '../../linux/errno.js';
 export interface EngineSettings {
   /** Docker's folder for the driver; tells one Docker Engine from another. */
   home: string;
+  /** The folders of all Docker Engines that ever used the volume. Missing in settings of earlier versions. */
+  homes?: readonly string[];
   /** Limit for containers that name none, in bytes; 0: no limit. */
   defaultQuotaBytes: number;
   maps: IdMaps;
@@ -33,6 +35,11 @@ export function loadSettings(): EngineSettings {
   if (length === -ENODATA) return NO_SETTINGS;
   if (length < 0) throw new LcfsError('io', `the settings of the Docker Engine cannot be read (error ${-length})`);
   return JSON.parse(value.toString('utf8', 0, length)) as EngineSettings;
+}
+
+/** All engines that ever introduced themselves, as far as is known. */
+export function homesIn({ home, homes = [] }: EngineSettings): string[] {
+  return [...new Set([...homes, home])].filter((name) => name !== '');
 }
 
 /** Stores settings that differ from `known`; on a full volume Docker can still start with the same settings. */

@@ -2,11 +2,12 @@
  * The thread that serves Docker: attached to the arena like every other, it calls the engine directly, so that an import
  * never delays a container's I/O.
  *
- * Messages to it: 'stop', once: calls under way get a few seconds, then the thread ends. Messages from it: DriverMessage,
- * first `ready` or `failed`. An exception that the thread ends with means that shared state may be half-changed: the
+ * Messages to it: DriverRequest; when it is stopped, calls under way get a few seconds, then the thread ends. Messages from
+ * it: DriverMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be half-changed: the
  * process has to end.
  */
 import { fdatasync } from 'node:fs';
+import { basename } from 'node:path';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
@@ -18,7 +19,7 @@ import { W } from '../../layout/memory.js';
 import { close, fcntl } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
 import { WriteOut } from '../../linux/writeout.js';
-import type { DriverMessage } from '../thread.js';
+import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { type DriverServer, type Log, makeServer } from './server.js';
 import { listenPrivately, removeSocket, socketInode } from '../socket.js';
@@ -50,6 +51,7 @@ const log: Log = (level, message) => post({ kind: 'log', level, message });
 function makeContext(): DriverContext {
   return {
     mountpoint: data.mountpoint,
+    name: basename(data.socket, '.sock'),
     transport: data.transport,
     firstNewLayer: W[NEXT_LAYER]!,
     syncMount: () => syncFileSystem(data.mountpoint),
@@ -70,7 +72,8 @@ async function makeDurable(): Promise<void> {
 
 async function start(): Promise<void> {
   attachVolume(data.handle);
-  const server = makeServer(new GraphDriver(makeContext()), log);
+  const driver = new GraphDriver(makeContext());
+  const server = makeServer(driver, log);
   try {
     await listenPrivately(server.http, data.socket);
   } catch (error) {
@@ -79,7 +82,7 @@ async function start(): Promise<void> {
     return end();
   }
   const inode = socketInode(data.socket);
-  parentPort!.once('message', () => void stop(server, inode));
+  listenToDaemon(parentPort!, driver, () => void stop(server, inode));
   post({ kind: 'ready' });
 }
 
