@@ -16,6 +16,7 @@
  *   RUN        pages on their way to the device, in runs
  *   GROUPS     counters of the block groups
  *   BITMAPS    allocation bitmap and two bitmaps of pending frees
+ *   LOG        memory of the intent log, a file of its own that is mapped here (log-memory.ts); its ring is mapped twice
  */
 import { addressOf } from '../linux/libc.js';
 import { BLOCK_BYTES, BLOCK_WORDS, GROUP_BLOCKS } from '../layout/constants.js';
@@ -100,6 +101,8 @@ export interface ArenaShape {
   readonly memory: SharedArrayBuffer;
   readonly frames: number;
   readonly groupsMax: number;
+  /** Words of the log's memory, its ring counted twice; 0 without a log. */
+  readonly logWords: number;
 }
 
 export let memory: SharedArrayBuffer = new SharedArrayBuffer(0);
@@ -131,6 +134,8 @@ export let GROUP_DIRTY = 0;
 export let GROUP_PENDING = 0;
 export let BITMAP_AT = 0;
 export let PENDING_AT = 0;
+/** Memory of the intent log. */
+export let LOG_AT = 0;
 /** Words of one bitmap over all groups. */
 export let BITMAP_WORDS = 0;
 /** Scratch words of this thread. */
@@ -143,7 +148,7 @@ function powerOfTwoFrom(count: number): number {
 }
 
 /** Lays the regions out, `skewWords` later than they might, and returns the size of the arena in words. */
-function layRegions(frames: number, groupsMax: number, skewWords: number): number {
+function layRegions(frames: number, groupsMax: number, logWords: number, skewWords: number): number {
   let at = GLOBALS_WORDS + skewWords;
   const take = (words: number): number => {
     const start = at;
@@ -175,14 +180,18 @@ function layRegions(frames: number, groupsMax: number, skewWords: number): numbe
   BITMAP_WORDS = groupsMax * (GROUP_BLOCKS / 32);
   BITMAP_AT = take(BITMAP_WORDS);
   PENDING_AT = take(BITMAP_WORDS * 2);
+  LOG_AT = take(logWords);
   return at;
 }
 
-/** Makes a new arena for `frames` cached pages and a volume that may grow to `groupsMax` groups, and attaches to it. */
-export function createArena(frames: number, groupsMax: number): ArenaShape {
+/**
+ * Makes a new arena for `frames` cached pages, a volume that may grow to `groupsMax` groups and `logWords` words at LOG_AT,
+ * and attaches to it.
+ */
+export function createArena(frames: number, groupsMax: number, logWords = 0): ArenaShape {
   // One page more, so that frames can be aligned to pages of the machine whatever address the buffer has.
-  const words = layRegions(frames, groupsMax, BLOCK_WORDS);
-  const shape = { memory: new SharedArrayBuffer(words * 4), frames, groupsMax };
+  const words = layRegions(frames, groupsMax, logWords, BLOCK_WORDS);
+  const shape = { memory: new SharedArrayBuffer(words * 4), frames, groupsMax, logWords };
   attachArena(shape);
   return shape;
 }
@@ -192,7 +201,7 @@ export function attachArena(shape: ArenaShape): void {
   memory = shape.memory;
   mapMemory(shape.memory);
   arenaAddress = addressOf(B);
-  layRegions(shape.frames, shape.groupsMax, ((BLOCK_BYTES - (arenaAddress % BLOCK_BYTES)) % BLOCK_BYTES) / 4);
+  layRegions(shape.frames, shape.groupsMax, shape.logWords, ((BLOCK_BYTES - (arenaAddress % BLOCK_BYTES)) % BLOCK_BYTES) / 4);
   const thread = Atomics.add(I, THREADS_ATTACHED, 1);
   if (thread >= THREADS_MAX) throw new Error(`more than ${THREADS_MAX} threads attached to the volume`);
   scratchAt = THREADS_AT + thread * THREAD_WORDS;

@@ -80,6 +80,7 @@ import { nowHi, nowLo, readClock } from './clock.js';
 import { descriptorDevice, readBlocks, useDevice, type Device } from './device.js';
 import { LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
+import { clearLog, createLogMemory, logWordsFor, mapLogMemory, type LogMemory } from './log-memory.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { bitmapBlock, growSpace, groupCount, loadGroup, pendingBlocks, reserveFor } from './space.js';
 import { createTree, recordType, releasePath, valueOf } from './tree.js';
@@ -110,6 +111,8 @@ export interface VolumeHandle {
   readonly directFd: number;
   readonly readOnly: boolean;
   readonly arena: ArenaShape;
+  /** Memory of the intent log; null for a volume that is only read. */
+  readonly log: LogMemory | null;
 }
 
 export interface VolumeInfo {
@@ -281,7 +284,7 @@ export function holdsVolume(path: string): boolean {
 /** Runs with a small arena of its own on a device. */
 function withArena<T>(fd: number, path: string, work: () => T): T {
   if (current !== null) throw new LcfsError('state', 'this process has a volume open already');
-  current = openArena(fd, -1, path, false, CACHE_BYTES_MIN, groupsFor(sizeOf(fd)));
+  current = openArena(fd, -1, path, false, CACHE_BYTES_MIN, groupsFor(sizeOf(fd)), null);
   try {
     return work();
   } finally {
@@ -315,6 +318,13 @@ export interface OpenOptions {
   /** Memory for tree pages, 4 MiB at least; 256 MiB by default. */
   cacheBytes?: number;
   readOnly?: boolean;
+  /** Memory of the intent log, which the caller keeps and closes; without, the volume makes some for itself. */
+  log?: LogMemory;
+  /**
+   * Goes on where the process that had the volume with this `log` has died: everything that it had done is there, inodes
+   * without a name are kept for those who have them open, and `appliedOrigin` tells which requests had their effect.
+   */
+  takeover?: boolean;
   /** Replaces the device, for tests. */
   device?: Device;
 }
@@ -326,10 +336,13 @@ function openArena(
   readOnly: boolean,
   cacheBytes: number,
   groups: number,
+  log: LogMemory | null,
   device?: Device,
 ): VolumeHandle {
   const frames = Math.floor(Math.max(cacheBytes, CACHE_BYTES_MIN) / BLOCK_BYTES);
-  const handle = { path, fd, directFd, readOnly, arena: createArena(frames, groups) };
+  const arena = createArena(frames, groups, log === null ? 0 : logWordsFor(log));
+  const handle = { path, fd, directFd, readOnly, arena, log };
+  if (log !== null) mapLogMemory(log, arena);
   useDevice(device ?? descriptorDevice(fd, directFd));
   W[FRAME_LIMIT] = FRAME_COUNT;
   W[SYNC_INTERVAL_MS] = SYNC_INTERVAL_MS_DEFAULT;
@@ -345,11 +358,14 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   const readOnly = options.readOnly === true;
   const fd = openDevice(path, readOnly);
   const directFd = openDirect(fd);
+  const log = readOnly ? null : (options.log ?? makeOwnLog());
   try {
-    current = openArena(fd, directFd, path, readOnly, options.cacheBytes ?? CACHE_BYTES_DEFAULT, groupsFor(sizeOf(fd)), options.device);
+    const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
+    current = openArena(fd, directFd, path, readOnly, cacheBytes, groupsFor(sizeOf(fd)), log, options.device);
     loadSuperblock(path, sizeOf(fd));
     loadBitmaps(path);
     countRemoving();
+    if (log !== null) clearLog(log);
     if (!readOnly) markInUse();
     return current;
   } catch (error) {
@@ -357,6 +373,15 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
     closeDescriptors(fd, directFd);
     throw error;
   }
+}
+
+/** Descriptor of the log memory that the volume made for itself; -1: none. */
+let ownLogFd = -1;
+
+function makeOwnLog(): LogMemory {
+  const log = createLogMemory();
+  ownLogFd = log.fd;
+  return log;
 }
 
 /** Nothing has been written yet: if this fails half-way, the next opening finds what this one found. */
@@ -368,6 +393,8 @@ function markInUse(): void {
 function closeDescriptors(fd: number, directFd: number): void {
   closeSync(fd);
   if (directFd >= 0) closeSync(directFd);
+  if (ownLogFd >= 0) closeSync(ownLogFd);
+  ownLogFd = -1;
 }
 
 /** Reads a superblock to RUN_AT; false if it is none. */

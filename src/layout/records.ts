@@ -598,3 +598,65 @@ export const setWindowTick = (at: number, value: number): void => void (W[at + 4
 export const windowGrantsAt = (at: number): number => at + 5;
 export const windowGrants = (at: number): number => W[at + 5]!;
 export const setWindowGrants = (at: number, value: number): void => void (W[at + 5] = value);
+
+// Header of the memory of the intent log, which outlives the process (log-memory.ts); positions count words
+
+/** Size of the record in words. */
+export const LOG_WORDS = 32;
+
+/** LOG_MAGIC. Zero: memory that no volume has used yet. */
+export const logMagicAt = (at: number): number => at;
+export const logMagic = (at: number): number => W[at]!;
+export const setLogMagic = (at: number, value: number): void => void (W[at] = value);
+
+/** LOG_VERSION of the software that uses it. */
+export const logVersionAt = (at: number): number => at + 1;
+export const logVersion = (at: number): number => W[at + 1]!;
+export const setLogVersion = (at: number, value: number): void => void (W[at + 1] = value);
+
+/** Size of the ring, a power of two. */
+export const logRingWordsAt = (at: number): number => at + 2;
+export const logRingWords = (at: number): number => W[at + 2]!;
+export const setLogRingWords = (at: number, value: number): void => void (W[at + 2] = value);
+
+/** Position behind the last entry; what lies behind it means nothing. */
+export const logHeadAt = (at: number): number => at + 3;
+export const loadLogHead = (at: number): number => Atomics.load(I, at + 3);
+export const storeLogHead = (at: number, value: number): void => void Atomics.store(I, at + 3, value);
+export const addLogHead = (at: number, value: number): number => Atomics.add(I, at + 3, value);
+
+/** Position of the first entry that no checkpoint holds yet. */
+export const logTailAt = (at: number): number => at + 4;
+export const loadLogTail = (at: number): number => Atomics.load(I, at + 4);
+export const storeLogTail = (at: number, value: number): void => void Atomics.store(I, at + 4, value);
+export const addLogTail = (at: number, value: number): number => Atomics.add(I, at + 4, value);
+
+/** Generation that is or was open last. */
+export const logGenerationAt = (at: number): number => at + 5;
+export const logGeneration = (at: number): number => W[at + 5]!;
+export const setLogGeneration = (at: number, value: number): void => void (W[at + 5] = value);
+
+/** Volume id, first word. */
+export const logUuid0At = (at: number): number => at + 6;
+export const logUuid0 = (at: number): number => W[at + 6]!;
+export const setLogUuid0 = (at: number, value: number): void => void (W[at + 6] = value);
+
+/** Volume id. */
+export const logUuid1At = (at: number): number => at + 7;
+export const logUuid1 = (at: number): number => W[at + 7]!;
+export const setLogUuid1 = (at: number, value: number): void => void (W[at + 7] = value);
+
+/** Volume id. */
+export const logUuid2At = (at: number): number => at + 8;
+export const logUuid2 = (at: number): number => W[at + 8]!;
+export const setLogUuid2 = (at: number, value: number): void => void (W[at + 8] = value);
+
+/** Volume id, last word. */
+export const logUuid3At = (at: number): number => at + 9;
+export const logUuid3 = (at: number): number => W[at + 9]!;
+export const setLogUuid3 = (at: number, value: number): void => void (W[at + 9] = value);
+
+/** Number of origins that the last takeover found applied. */
+export const logAppliedAt = (at: number): number => at + 10;
+export const logApplied = (at: number): number => W[at + 10]!;
+export const setLogApplied = (at: number, value: number): void => void (W[at + 10] = value);

@@ -255,4 +255,23 @@ export const TABLES: readonly RecordTable[] = [
       ['grants', 'u32', 'times the window was refilled, which lets it grow'],
     ),
   },
+  {
+    name: 'log',
+    title: 'Header of the memory of the intent log, which outlives the process (log-memory.ts); positions count words',
+    where: 'arena',
+    words: 32,
+    fields: sequence(
+      ['magic', 'u32', 'LOG_MAGIC', 'memory that no volume has used yet'],
+      ['version', 'u32', 'LOG_VERSION of the software that uses it'],
+      ['ringWords', 'u32', 'size of the ring, a power of two'],
+      ['head', 'atomic', 'position behind the last entry; what lies behind it means nothing'],
+      ['tail', 'atomic', 'position of the first entry that no checkpoint holds yet'],
+      ['generation', 'u32', 'generation that is or was open last'],
+      ['uuid0', 'u32', 'volume id, first word'],
+      ['uuid1', 'u32', 'volume id'],
+      ['uuid2', 'u32', 'volume id'],
+      ['uuid3', 'u32', 'volume id, last word'],
+      ['applied', 'u32', 'number of origins that the last takeover found applied'],
+    ),
+  },
 ];
