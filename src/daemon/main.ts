@@ -1,6 +1,7 @@
 /** Runs a daemon in this process: what belongs to the process rather than to the volume. */
 import { writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+import { levelGroup } from '../linux/cpu-group.js';
 import { dup2 } from '../linux/libc.js';
 import { keepMallocSmall } from '../linux/malloc.js';
 import { Daemon } from './daemon.js';
@@ -22,6 +23,7 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
   for (const flag of HEAP_FLAGS) setFlagsFromString(flag);
   keepMallocSmall();
   spareFromOom();
+  levelGroup();
   try {
     const settings = settleOptions(options);
     daemon = await Daemon.start(settings);

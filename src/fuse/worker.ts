@@ -11,6 +11,7 @@ import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
 import type { LayerIndex } from '../layout/constants.js';
 import { pinThread } from '../linux/affinity.js';
+import { giveWay } from '../linux/cpu-group.js';
 import { becomeIoFlusher, setNice } from '../linux/thread.js';
 import { whenLayerSeen } from './content.js';
 import { cloneDevice, closeDevice } from './device.js';
@@ -57,8 +58,9 @@ export type WorkerMessage =
   | ({ readonly kind: 'behind' } & Behind);
 
 /**
- * A request is served while its caller waits, on the same CPU if it came through the ring. With other work on that CPU a
- * request took 20 µs at nice 0 and 16 µs at nice -10 (io_uring, GETATTR), and now and then 60 µs.
+ * For a thread that cannot give way to whom it wakes (linux/cpu-group.ts). A request is served while its caller waits, on the
+ * same CPU if it came through the ring. With other work on that CPU a request took 20 µs at nice 0 and 16 µs at nice -10
+ * (io_uring, GETATTR), and now and then 60 µs.
  */
 const NICE = -10;
 
@@ -106,7 +108,8 @@ function prepareContent(): void {
 }
 
 function main(): void {
-  setNice(NICE);
+  // Only a thread of the ring is on the CPU of its callers.
+  if (task.role.kind === 'device' || !giveWay()) setNice(NICE);
   becomeIoFlusher();
   attachVolume(task.handle);
   if (task.service === 'volume') prepareVolume();

@@ -20,6 +20,7 @@ test('lcfs is started before the engines and stopped by its own command', () => 
   assert.equal(line(text, 'ExecStop'), 'ExecStop=/usr/bin/node /opt/lcfs/main.js stop /lcfs');
   assert.equal(line(text, 'Before'), 'Before=containerd.service docker.service');
   assert.equal(line(text, 'RequiresMountsFor'), 'RequiresMountsFor=/var/lib/lcfs');
+  assert.equal(line(text, 'CPUWeight'), 'CPUWeight=300', 'the daemon has a group of its own');
   assert.equal(line(text, 'Type'), 'Type=forking');
   assert.equal(line(text, 'ExecStartPre'), 'ExecStartPre=/bin/mkdir -p /var/lib/lcfs');
   const device = lcfsUnit({ ...service, device: '/dev/sdb' });

@@ -36,6 +36,7 @@ LimitNOFILE=infinity
 LimitMEMLOCK=infinity
 TasksMax=infinity
 OOMScoreAdjust=-999
+CPUWeight=300
 TimeoutStartSec=10min
 TimeoutStopSec=5min
 
