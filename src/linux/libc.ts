@@ -4,20 +4,9 @@
  */
 import koffi from 'koffi';
 
+export { crc32 } from './crc32.js';
+
 const libc = koffi.load('libc.so.6');
-/** The node executable exports its own zlib, whose crc32 uses carry-less multiplication: 5 GB/s against 1 in plain C. */
-const zlib = loadZlib();
-
-function loadZlib(): ReturnType<typeof koffi.load> {
-  const self = koffi.load(null);
-  try {
-    self.func('crc32', 'ulong', ['ulong', 'uint64_t', 'uint']);
-    return self;
-  } catch {
-    return koffi.load('libz.so.1');
-  }
-}
-
 export const errno = (): number => koffi.errno();
 
 export const pread = libc.func('pread', 'long', ['int', 'uint64_t', 'size_t', 'long']) as (
@@ -44,9 +33,6 @@ export const dup2 = libc.func('dup2', 'int', ['int', 'int']) as (fd: number, to:
 export const clockGettime = libc.func('clock_gettime', 'int', ['int', 'uint64_t']) as (clock: number, address: number) => number;
 /** Ends the process at once, whatever its threads are waiting for. */
 export const exitNow = libc.func('_exit', 'void', ['int']) as (status: number) => void;
-
-/** crc32 (zlib polynomial) of `bytes` bytes at `address`, continued from `seed` (0 at the start); unsigned. */
-export const crc32 = zlib.func('crc32', 'ulong', ['ulong', 'uint64_t', 'uint']) as (seed: number, address: number, bytes: number) => number;
 
 const memcpy = libc.func('memcpy', 'uint64_t', ['void *', 'void *', 'size_t']) as (
   to: ArrayBufferView,
