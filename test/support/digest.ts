@@ -1,16 +1,22 @@
 /** The contents of layers as text, for comparing the same layer at two times or in two volumes. */
 import { createHash } from 'node:crypto';
-import { ROOT_INO, type Ino, type LayerIndex } from '../../src/layout/constants.js';
+import { GLOBAL_LAYER, ROOT_INO, type Ino, type LayerIndex } from '../../src/layout/constants.js';
 import { inodeGid, inodeLinks, inodeMode, inodeMtimeLo, inodeMtimeNsec, inodeRdev, inodeUid } from '../../src/layout/records.js';
 import { ioBuffer } from '../../src/linux/libc.js';
-import { diffLayers } from '../../src/engine/diff.js';
 import { read } from '../../src/engine/file.js';
 import { foundAt, getInode, inodeSize } from '../../src/engine/inode.js';
-import { layerInfo, listLayers } from '../../src/engine/layers.js';
+import { layerInfo, listLayers, type LayerInfo } from '../../src/engine/layers.js';
 import { readLink } from '../../src/engine/namespace.js';
 import { listXattr, getXattr } from '../../src/engine/xattr.js';
+import { S_IFDIR } from '../../src/linux/mode.js';
+import { list } from './files.js';
+
+const DIRECTORY_KIND = S_IFDIR >>> 12;
 
 const io = ioBuffer(1 << 20);
+
+/** Bytes of files that were read for digests so far. */
+export let digestedBytes = 0;
 
 function contents(layer: LayerIndex, ino: Ino, size: number): string {
   const hash = createHash('sha256');
@@ -18,6 +24,7 @@ function contents(layer: LayerIndex, ino: Ino, size: number): string {
     const n = read(layer, ino, offset, Math.min(size - offset, io.bytes.length), io, 0);
     if (n <= 0) return `error ${n}`;
     hash.update(io.bytes.subarray(0, n));
+    digestedBytes += n;
     offset += n;
   }
   return hash.digest('hex').slice(0, 16);
@@ -58,15 +65,28 @@ function describe(layer: LayerIndex, ino: Ino): string {
 
 /** Everything in a layer, a line a name. */
 export function digestLayer(name: string): string {
-  const layer = layerInfo(name).index;
-  const lines = [`/ ${describe(layer, ROOT_INO)}`];
-  for (const change of diffLayers(name, null)) lines.push(`${change.path.toString('latin1')} ${describe(layer, change.ino)}`);
-  return lines.join('\n');
+  return digestTree(layerInfo(name).index).join('\n');
 }
 
-/** Everything in all layers. */
+function digestTree(layer: LayerIndex): string[] {
+  const lines = [`/ ${describe(layer, ROOT_INO)}`];
+  const walk = (dir: Ino, path: string): void => {
+    const entries = [...list(layer, dir)].filter(([name]) => name !== '.' && name !== '..');
+    for (const [name, { ino, kind }] of entries.toSorted(([a], [b]) => (a < b ? -1 : 1))) {
+      lines.push(`${path}/${name} ${describe(layer, ino)}`);
+      if (kind === DIRECTORY_KIND) walk(ino, `${path}/${name}`);
+    }
+  };
+  walk(ROOT_INO, '');
+  return lines;
+}
+
+/** Everything in all layers, the global one included. */
 export function digestVolume(): string {
-  return Array.from(listLayers(), (layer) => `== ${layer.name} ${layer.state} < ${layer.parent ?? ''}\n${digestLayer(layer.name)}`).join(
-    '\n',
-  );
+  const layers = Array.from(listLayers(), (layer) => `${describeLayer(layer)}\n${digestTree(layer.index).join('\n')}`);
+  return [...digestTree(GLOBAL_LAYER), ...layers].join('\n');
+}
+
+function describeLayer({ name, state, parent, quotaBytes, properties }: LayerInfo): string {
+  return `== ${name} ${state} < ${parent ?? ''} ${quotaBytes} ${JSON.stringify(properties)}`;
 }

@@ -1,0 +1,20 @@
+/** The parts of the torture, in the order in which they run. Imported when they run, since each needs other things. */
+import type { Part } from './part.js';
+
+interface PartEntry {
+  /** What it does, in a few words. */
+  readonly what: string;
+  /** Share of the time, in comparison with the others. */
+  readonly weight: number;
+  readonly run: Part;
+}
+
+export type PartName = 'power';
+
+export const PARTS: Readonly<Record<PartName, PartEntry>> = {
+  power: {
+    what: 'power cuts in memory, at every write of random lives',
+    weight: 3,
+    run: async (budget) => (await import('./power.js')).powerCuts(budget),
+  },
+};
