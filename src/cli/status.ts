@@ -36,6 +36,7 @@ export function statusLines(status: Status): [string, string][] {
     ['transport', status.transport],
     ['passthrough', status.passthrough ? 'on: layers share cached files' : 'off'],
     ['fsync', status.fsync],
+    ...(status.readOnly === null ? [] : [['read-only', status.readOnly] satisfies [string, string]]),
     ['containerd', status.containerd ?? 'not served'],
     ['docker', status.docker ?? 'not served'],
     ['control', status.control],

@@ -61,6 +61,8 @@ export interface Status {
   /** Whether files that layers share have one copy in the page cache. */
   passthrough: boolean;
   fsync: 'relaxed' | 'strict';
+  /** Why the volume takes no changes any more; null as long as it does. */
+  readOnly: string | null;
   /** Number of the last checkpoint. */
   generation: number;
   /** In blocks of `blockBytes`. */

@@ -1,5 +1,6 @@
 /** What `lcfs status` shows. */
 import { FRAME_COUNT, SYNC_INTERVAL_MS } from '../engine/arena.js';
+import { readOnlyReason } from '../engine/read-only.js';
 import { volumeInfo } from '../engine/volume.js';
 import type { FuseSession } from '../fuse/session.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
@@ -25,6 +26,7 @@ export function describeStatus(settings: Settings, session: Pick<FuseSession, 't
     transport: session.transport,
     passthrough: session.passthrough,
     fsync: settings.fsync,
+    readOnly: readOnlyReason(),
     // The volume counts the generation that is being written.
     generation: info.generation - 1,
     blocks: { total, used, free },

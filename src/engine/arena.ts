@@ -79,7 +79,7 @@ export const SYNC_INTERVAL_MS = 49;
 /** 1: fsync waits for a checkpoint; 0: it returns at once. */
 export const FSYNC_STRICT = 50;
 export const OPENED_CLEAN = 51;
-/** 1 once a device write failed: nothing is acknowledged as durable any more. */
+/** Not 0 once the device failed: nothing is changed or acknowledged as durable any more (read-only.ts says why). */
 export const DEVICE_FAILED = 52;
 export const MAINTENANCE_STOP = 53;
 /** WINDOW_TICK at the last checkpoint. */
@@ -90,6 +90,8 @@ export const HELD_LAYERS = 55;
 export const OPENED_GENERATION = 56;
 /** Generation whose checkpoint is complete, but what was freed in it not allocatable yet; 0: none. */
 export const UNSETTLED = 57;
+/** 1 once a change of the catalog was cut off by a device error. */
+export const CATALOG_BROKEN = 58;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

@@ -7,9 +7,12 @@ import { B, W } from '../layout/memory.js';
 import { CATALOG_ROOT } from './arena.js';
 import { fail } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
+import { refuseBrokenCatalog } from './read-only.js';
 import { find, findForUpdate, insert, next, recordBytes, recordType, remove, seek, useTree, valueOf } from './tree.js';
 
+/** Throws BlockError if a change of the catalog was cut off. */
 export function useCatalog(): void {
+  refuseBrokenCatalog();
   useTree(CATALOG_ROOT, CATALOG_OWNER, 0);
 }
 

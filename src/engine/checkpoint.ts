@@ -52,7 +52,6 @@ import {
   CHECKPOINT_LOCK,
   CHECKPOINT_MUTEX,
   CREATED,
-  DEVICE_FAILED,
   FREE_BLOCKS,
   GENERATION,
   GROUP_DIRTY,
@@ -72,6 +71,7 @@ import { discardBlocks, flushDevice, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { writeDirtyPages } from './pager.js';
+import { CHECKPOINT_FAILED, refuseIfReadOnly, stopChanges, takesChanges } from './read-only.js';
 import { saveAllSlots } from './slots.js';
 import { bitmapBlock, closeIdleWindows, freedBlocks, groupCount, groupImage, pendingBlocks, settlePending } from './space.js';
 import { releasePath, valueOf } from './tree.js';
@@ -106,7 +106,7 @@ function checkpointAnd(then: () => void, cleanlyClosed: boolean): number {
   lockExclusive(CHECKPOINT_MUTEX);
   try {
     // First of all: a checkpoint that failed leaves nothing to do, but what it was to make durable is not.
-    if (I[DEVICE_FAILED] !== 0) throw new LcfsError('io', 'the device failed before; unmount, repair it and mount again');
+    refuseIfReadOnly();
     const nothing = !cleanlyClosed && Atomics.load(I, CHANGED) === 0 && freedBlocks() === 0;
     const completed = nothing ? W[GENERATION]! - 1 : completeGeneration(cleanlyClosed);
     then();
@@ -130,7 +130,7 @@ function completeGeneration(cleanlyClosed: boolean): number {
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     // A device that lost a write cannot be trusted with the next one: nothing is acknowledged any more.
-    Atomics.store(I, DEVICE_FAILED, 1);
+    stopChanges(CHECKPOINT_FAILED, error.message);
     throw new LcfsError('io', `checkpoint ${closed} failed: ${error.message}; the volume stays as of the one before`);
   }
   Atomics.store(I, UNSETTLED, closed);
@@ -152,6 +152,8 @@ function closeGeneration(superblock: Uint32Array, cleanlyClosed: boolean): void 
   lockExclusive(CHECKPOINT_LOCK);
   lockExclusive(CATALOG_LOCK);
   try {
+    // An operation that was under way until now may have been cut off (RO2).
+    if (!takesChanges()) throw new BlockError(0, 'a change was cut off');
     closeIdleWindows();
     saveAllSlots();
     settleGroups();

@@ -17,6 +17,7 @@ import {
   GLOBAL_LAYER,
   INODE,
   LAYER,
+  LAYER_BROKEN,
   LAYER_REMOVING,
   LAYER_SEALED,
   LAYER_WRITABLE,
@@ -61,7 +62,7 @@ import {
   setLayerState,
   slotMountsAt,
 } from '../layout/records.js';
-import { EAGAIN, ENOENT } from '../linux/errno.js';
+import { EAGAIN, EIO, ENOENT } from '../linux/errno.js';
 import {
   CATALOG_LOCK,
   CHANGED,
@@ -94,6 +95,7 @@ import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic, ringMaintenance } from './operation.js';
 import { blocksToErase, blocksToPut, blocksToStore, checkProperty, propertiesOf, removeProperties, storeProperty } from './properties.js';
+import { breakCatalog, refuseIfReadOnly } from './read-only.js';
 import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { admit, checkpointGivesSpace, closeWindowsOf, dismiss } from './space.js';
 import { createTree, insert, recordType, releasePath, useTree, valueOf } from './tree.js';
@@ -189,8 +191,8 @@ function needBlocks(blocks: number): void {
 
 /**
  * Runs a change of the catalog, with the tree of the layer in `slot` (0: none) locked as well, so that operations on it
- * finish first. `prepare` may refuse by throwing; once it has returned, `change` must not fail: an error in it ends the
- * process. `frees` says that the change leads to blocks being freed, so that it may use what is kept for that on a full
+ * finish first. `prepare` may refuse by throwing; once it has returned, `change` must not fail: a block that can't be read
+ * or written leaves a catalog that nobody may use, any other error ends the process. `frees` says that the change leads to blocks being freed, so that it may use what is kept for that on a full
  * volume.
  */
 function changeCatalog<T, R>(slot: number, frees: boolean, prepare: () => T, change: (prepared: T) => R): R {
@@ -228,12 +230,15 @@ function carryOut<T, R>(change: (prepared: T) => R, prepared: T): R {
   try {
     return change(prepared);
   } catch (error) {
-    return panic(error);
+    if (!(error instanceof BlockError)) return panic(error);
+    breakCatalog(error.message);
+    throw error;
   }
 }
 
 /** Takes the checkpoint lock with room for a change of the catalog. */
 function admitCatalog(blocks: number, frees: boolean): void {
+  refuseIfReadOnly();
   for (let tries = 0; ; tries++) {
     lockShared(CHECKPOINT_LOCK);
     if (admit(blocks, frees)) return;
@@ -252,7 +257,7 @@ export function findLayer(name: string): LayerIndex | -1 {
   return readCatalog(() => findName(bytes, 0, bytes.length));
 }
 
-/** The same for bytes of a request; -ENOENT if there is none, -EAGAIN if the request is deferred. */
+/** The same for bytes of a request; -ENOENT if there is none, -EIO if that cannot be read, -EAGAIN if the request is deferred. */
 export function findLayerBytes(bytes: Uint8Array, at: number, length: number): number {
   lockShared(CATALOG_LOCK);
   try {
@@ -261,7 +266,7 @@ export function findLayerBytes(bytes: Uint8Array, at: number, length: number): n
   } catch (error) {
     if (error === deferral) return -EAGAIN;
     if (!(error instanceof BlockError)) panic(error);
-    return -ENOENT;
+    return -EIO;
   } finally {
     releasePath();
     unlockShared(CATALOG_LOCK);
@@ -274,7 +279,12 @@ function indexOf(name: string): LayerIndex {
   return index;
 }
 
-const STATES: Record<number, LayerState> = { [LAYER_WRITABLE]: 'writable', [LAYER_SEALED]: 'sealed', [LAYER_REMOVING]: 'removing' };
+const STATES: Record<number, LayerState> = {
+  [LAYER_WRITABLE]: 'writable',
+  [LAYER_SEALED]: 'sealed',
+  [LAYER_REMOVING]: 'removing',
+  [LAYER_BROKEN]: 'writable',
+};
 
 /** Describes a layer. Throws LcfsError('not-found'). */
 export function layerInfo(layer: string | LayerIndex): LayerInfo {

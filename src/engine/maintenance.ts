@@ -3,7 +3,6 @@
  *
  * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
  */
-import { writeSync } from 'node:fs';
 import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
@@ -12,6 +11,7 @@ import { LcfsError } from './errors.js';
 import { listLayers } from './layers.js';
 import { panic, ringMaintenance } from './operation.js';
 import { reapAllOrphans } from './orphans.js';
+import { takesChanges } from './read-only.js';
 import { reclaimStep } from './reclaim.js';
 
 /** Steps of reclaiming between looks at the clock. */
@@ -52,15 +52,13 @@ export function checkpointForCaller(): number {
   return completed;
 }
 
-/** A device that failed is reported once by the checkpoint that met it; reads go on. Anything else ends the process. */
-let reported = false;
+/** A device that failed has been reported when the volume became read-only; reads go on. Anything else ends the process. */
 function tryCheckpoint(): void {
+  if (!takesChanges()) return;
   try {
     checkpoint();
   } catch (error) {
     if (!(error instanceof LcfsError)) panic(error);
-    if (!reported) writeSync(2, `lcfs: ${error.message}\n`);
-    reported = true;
   }
 }
 

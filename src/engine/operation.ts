@@ -8,12 +8,13 @@
  * `beginWrite` holds the checkpoint lock (shared), so an operation lies in one generation as a whole, and promises the
  * blocks that the operation can need at worst, so it never runs out of space half-way. A thread has one operation at a
  * time. Everything that can be refused is refused before the first change; a failure after it means that the state in
- * memory is half-changed, and the process ends (`panic`).
+ * memory is half-changed. If a block is to blame, nobody looks at the layer any more, and the volume takes no more changes
+ * (read-only.ts); if it is a bug, the process ends (`panic`).
  */
 import { writeSync } from 'node:fs';
-import { LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
+import { LAYER_BROKEN, LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
-import { layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState } from '../layout/records.js';
+import { addSlotPins, layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState, setLayerState } from '../layout/records.js';
 import { EAGAIN, EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
@@ -21,6 +22,7 @@ import { checkpoint } from './checkpoint.js';
 import { deferral, isDeferred } from './deferral.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { CHANGE_CUT_OFF, stopChanges, takesChanges } from './read-only.js';
 import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { admit, chargeTo, checkpointGivesSpace, dismiss } from './space.js';
 import { releasePath, treeChanges, useTree } from './tree.js';
@@ -58,9 +60,14 @@ export function beginRead(of: LayerIndex): number {
   slot = found;
   layer = of;
   mode = READING;
-  if (layerState(slotRecord(found)) === LAYER_REMOVING) return end(-ESTALE);
+  if (layerState(slotRecord(found)) >= LAYER_REMOVING) return end(refusal(slotRecord(found)));
   useTree(layerRootBlockAt(slotRecord(found)), of, 0);
   return 0;
+}
+
+/** What a layer answers that nobody may look at. */
+function refusal(record: number): number {
+  return layerState(record) === LAYER_BROKEN ? -EIO : -ESTALE;
 }
 
 function tryAcquire(of: LayerIndex): number {
@@ -75,10 +82,11 @@ function tryAcquire(of: LayerIndex): number {
 /**
  * Begins to change a layer with at most `dataBlocks` new data blocks and `changes` changes of its tree. `frees` says that
  * the operation removes something, so that it may use what is kept for that on a full volume.
- * Returns 0, -ESTALE, -EROFS for a sealed layer, -ENOSPC, -EIO, or -EAGAIN (DF2).
+ * Returns 0, -ESTALE, -EROFS for a sealed layer or after the device failed, -ENOSPC, -EIO, or -EAGAIN (DF2).
  */
 export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, frees = false): number {
   if (isDeferred()) return -EAGAIN;
+  if (!takesChanges()) return -EROFS;
   const found = tryAcquire(of);
   if (found <= 0) return found;
   // One change more than the operation makes is that of the layer's record in the catalog.
@@ -95,7 +103,7 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
   admitted = blocks;
   changesBefore = treeChanges;
   const record = slotRecord(found);
-  if (layerState(record) !== LAYER_WRITABLE) return end(layerState(record) === LAYER_REMOVING ? -ESTALE : -EROFS);
+  if (layerState(record) !== LAYER_WRITABLE) return end(layerState(record) >= LAYER_REMOVING ? refusal(record) : -EROFS);
   useTree(layerRootBlockAt(record), of, layerOwnPagesAt(record));
   chargeTo(of, layerOwnBlocksAt(record));
   return 0;
@@ -162,12 +170,22 @@ export function settleForLess(error: unknown): void {
 }
 
 /**
- * Ends an operation that threw: -EIO for a block that could not be read while nothing had been changed yet, -EAGAIN for one
- * that is waited for. Anything else ends the process.
+ * Ends an operation that threw: -EIO for a block that could not be read or written, -EAGAIN for one that is waited for.
+ * Anything else ends the process.
  */
 export function abandon(error: unknown): number {
-  if (mode === NONE || (mode === WRITING && treeChanges !== changesBefore)) return panic(error);
+  if (mode === NONE) return panic(error);
+  const halfChanged = mode === WRITING && treeChanges !== changesBefore;
+  if (halfChanged && error instanceof BlockError) breakLayer(error);
+  else if (halfChanged) return panic(error);
   return end(reportBlock(error));
+}
+
+/** Nobody looks at the layer any more. Its slot stays pinned, as only the slot knows. */
+function breakLayer(error: BlockError): void {
+  stopChanges(CHANGE_CUT_OFF, `layer ${layer}: ${error.message}`);
+  addSlotPins(slot, 1);
+  setLayerState(slotRecord(slot), LAYER_BROKEN);
 }
 
 /** Reports a block that is gone or wrong; anything else but a deferral ends the process. */

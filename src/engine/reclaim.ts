@@ -39,6 +39,7 @@ import { BlockError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic } from './operation.js';
 import { markClean, unpinPage } from './pager.js';
+import { breakCatalog, takesChanges } from './read-only.js';
 import { acquireInGeneration, discardSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { freeBlocks } from './space.js';
 import { childIndex, pageCount, pageLevel, pinPointer, recordAt, recordType, releasePath, valueOf } from './tree.js';
@@ -57,7 +58,7 @@ let reported = false;
 
 /** Frees a part of some removed layer. Returns whether there may be more to free. */
 export function reclaimStep(): boolean {
-  if (Atomics.load(I, REMOVING_LAYERS) === 0) return false;
+  if (Atomics.load(I, REMOVING_LAYERS) === 0 || !takesChanges()) return false;
   lockShared(CHECKPOINT_LOCK);
   changing = false;
   try {
@@ -73,7 +74,8 @@ export function reclaimStep(): boolean {
 
 /** A catalog that cannot be read leaves removed layers where they are; the rest of the volume goes on. */
 function giveUp(error: unknown): false {
-  if (changing || !(error instanceof BlockError)) return panic(error);
+  if (!(error instanceof BlockError)) return panic(error);
+  if (changing) breakCatalog(`removing layer ${layer}: ${error.message}`);
   if (!reported) writeSync(2, `lcfs: space of removed layers is not given back: ${error.message}\n`);
   reported = true;
   return false;
@@ -100,10 +102,14 @@ function reclaimFrom(index: LayerIndex): void {
   seeking = true;
   lockExclusive(slotLockWord(slot));
   changing = true;
-  const done = layerRootOwner(record) !== index || sweep(layerRootBlockAt(record), -1);
-  markSlotDirty(slot);
-  Atomics.store(I, CHANGED, 1);
-  unlockExclusive(slotLockWord(slot));
+  let done: boolean;
+  try {
+    done = layerRootOwner(record) !== index || sweep(layerRootBlockAt(record), -1);
+    markSlotDirty(slot);
+    Atomics.store(I, CHANGED, 1);
+  } finally {
+    unlockExclusive(slotLockWord(slot));
+  }
   if (done) forgetLayer(slot);
   else releaseSlot(slot);
 }
@@ -176,11 +182,14 @@ function freePage(page: number): void {
 /** Takes the last trace of a layer out of the catalog. */
 function forgetLayer(slot: number): void {
   lockExclusive(CATALOG_LOCK);
-  useCatalog();
-  removeFromCatalog(layer, LAYER, 0, 0);
-  removeRemoving(layer);
-  releasePath();
-  unlockExclusive(CATALOG_LOCK);
+  try {
+    useCatalog();
+    removeFromCatalog(layer, LAYER, 0, 0);
+    removeRemoving(layer);
+  } finally {
+    releasePath();
+    unlockExclusive(CATALOG_LOCK);
+  }
   discardSlot(slot);
   Atomics.sub(I, REMOVING_LAYERS, 1);
 }

@@ -77,7 +77,7 @@ import {
 import { findInCatalog, nextInCatalog, seekInCatalog, useCatalog } from './catalog.js';
 import { checkpoint, superblockChecksum } from './checkpoint.js';
 import { nowHi, nowLo, readClock } from './clock.js';
-import { descriptorDevice, readBlocks, useDevice, type Device } from './device.js';
+import { descriptorDevice, readBlocks, readBlocksDirect, useDevice, type Device } from './device.js';
 import { LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
 import { clearLog, createLogMemory, logWordsFor, mapLogMemory, type LogMemory } from './log-memory.js';
@@ -397,10 +397,13 @@ function closeDescriptors(fd: number, directFd: number): void {
   ownLogFd = -1;
 }
 
-/** Reads a superblock to RUN_AT; false if it is none. */
+/**
+ * Reads a superblock to RUN_AT; false if it is none. What the kernel has cached would not do: it may be what an earlier
+ * process wrote and could not flush, and then it is on no device.
+ */
 function readSuperblock(copy: number): boolean {
   try {
-    readBlocks(copy, 1, addressOfWord(RUN_AT));
+    if (!readBlocksDirect(copy, 1, addressOfWord(RUN_AT))) readBlocks(copy, 1, addressOfWord(RUN_AT));
   } catch {
     return false;
   }
@@ -426,6 +429,8 @@ function loadSuperblock(path: string, bytes: number): void {
     );
   }
   takeSuperblock(RUN_AT);
+  // The next one must not be written over this one, wherever it was found.
+  if ((W[GENERATION]! & 1) === newest) W[GENERATION]!++;
 }
 
 function takeSuperblock(at: number): void {

@@ -64,6 +64,8 @@ export const REMOVING = 7;
 export const LAYER_WRITABLE = 1;
 export const LAYER_SEALED = 2;
 export const LAYER_REMOVING = 3;
+/** In memory only: a change of the layer was cut off by a device error. */
+export const LAYER_BROKEN = 4;
 
 export const INODE_HAS_XATTR = 1;
 export const INODE_HAS_ACL = 2;

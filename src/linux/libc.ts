@@ -8,6 +8,8 @@ export { crc32 } from './crc32.js';
 
 const libc = koffi.load('libc.so.6');
 export const errno = (): number => koffi.errno();
+/** For devices that are emulated: what `errno` answers next. */
+export const setErrno = (value: number): void => void koffi.errno(value);
 
 export const pread = libc.func('pread', 'long', ['int', 'uint64_t', 'size_t', 'long']) as (
   fd: number,
