@@ -35,9 +35,9 @@ export class LcfsPeer extends Peer {
     return `lcfs-bench-${process.pid}`;
   }
 
-  /** Process id of the daemon, for its memory and CPU time. */
-  get pid(): number {
-    return this.#daemon!.pid;
+  /** Processes of the daemon, for their memory. */
+  get pids(): number[] {
+    return [this.#daemon!.pid, this.#daemon!.servingPid];
   }
 
   /** Asks the daemon, as in src/daemon/protocol.ts. */

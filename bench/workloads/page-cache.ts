@@ -84,7 +84,7 @@ function pageCacheBytes(): number {
 
 /** Memory of the daemon of LCFS, or of all processes of fuse-overlayfs that serve mounts of this peer. */
 function servingBytes(peer: Peer): number {
-  const pids = peer instanceof LcfsPeer ? [peer.pid] : processesServing(peer.mountpoint);
+  const pids = peer instanceof LcfsPeer ? peer.pids : processesServing(peer.mountpoint);
   return pids.reduce((sum, pid) => sum + ownBytes(pid), 0);
 }
 

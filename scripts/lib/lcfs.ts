@@ -2,6 +2,7 @@
 import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { crashDaemon, killProcess, killServing, servingProcess } from './daemon-processes.js';
 import { unmountBelow } from './mounts.js';
 import { logTail, run, type RunOptions, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
 
@@ -40,8 +41,16 @@ export class LcfsDaemon {
     this.socket = join(PLUGIN_DIRECTORY, `${options.driver}.sock`);
   }
 
+  /** Of the supervisor. */
   get pid(): number {
     return this.#server!.pid;
+  }
+
+  /** Of the process that serves. */
+  get servingPid(): number {
+    const pid = servingProcess(this.pid);
+    if (pid === undefined) throw new Error('no process serves');
+    return pid;
   }
 
   get running(): boolean {
@@ -105,10 +114,16 @@ export class LcfsDaemon {
     return tryRun(process.execPath, [CLI, 'check', this.volume]);
   }
 
-  /** Ends the daemon as a crash would. */
+  /** Ends the daemon as a crash of the machine would. */
   async kill(): Promise<void> {
+    if (this.running) await crashDaemon(this.pid);
     await this.#server?.kill();
     this.#server = undefined;
+  }
+
+  /** Ends only the process that serves, which is survived. Returns its pid. */
+  killServing(): Promise<number> {
+    return killServing(this.pid);
   }
 
   release(): void {
@@ -117,7 +132,9 @@ export class LcfsDaemon {
 
   /** Ends the daemon in whatever state it is and takes its mount away. */
   async end(): Promise<void> {
+    const serving = this.running ? servingProcess(this.pid) : undefined;
     await this.#server?.stop();
+    if (serving !== undefined) await killProcess(serving);
     this.#server = undefined;
     await unmountBelow(this.mountpoint);
   }

@@ -29,6 +29,8 @@ export function statusLines(status: Status): [string, string][] {
     ['volume', `${status.volume} (${status.uuid})`],
     ['mounted on', status.mountpoint],
     ['daemon', `pid ${status.pid}, LCFS ${status.version}, since ${status.started}, ${formatSize(status.memoryBytes)} resident`],
+    ['supervisor', supervisorText(status)],
+    ...(status.readOnly === null ? [] : [['READ-ONLY', status.readOnly] satisfies [string, string]]),
     ['space', `${size(total)}: ${size(used)} used (${Math.round((used / total) * 100)} %), ${size(free)} free`],
     ['layers', String(status.layers)],
     ['checkpoint', `generation ${status.generation}, every ${status.syncerSeconds} s when something changed`],
@@ -41,4 +43,14 @@ export function statusLines(status: Status): [string, string][] {
     ['docker', status.docker ?? 'not served'],
     ['control', status.control],
   ];
+}
+
+function supervisorText({ supervisor, deaths, lastDeath, lastUpgrade }: Status): string {
+  const who = supervisor === null ? 'gone: nobody starts the daemon again if it dies' : `pid ${supervisor}`;
+  const died = lastDeath === null ? '' : `, ${deaths} deaths survived (the last at ${lastDeath.at}: ${lastDeath.cause})`;
+  const failed =
+    typeof lastUpgrade?.failure !== 'string'
+      ? ''
+      : `, upgrade to ${lastUpgrade.version} failed at ${lastUpgrade.at}: ${lastUpgrade.failure}`;
+  return `${who}${died}${failed}`;
 }

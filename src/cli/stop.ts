@@ -20,9 +20,10 @@ export function stopCommand(): Command {
 
 async function stop(mountpoint: string, options: { force?: boolean }): Promise<void> {
   const daemon = await findDaemon(mountpoint);
-  const { pid } = await daemon.call<Status>('GET', 'status');
+  const { pid, supervisor } = await daemon.call<Status>('GET', 'status');
   await daemon.call('POST', 'stop', { force: options.force === true });
   await ended(pid);
+  if (supervisor !== null) await ended(supervisor);
 }
 
 /** The answer means that the volume is closed; what follows is a matter of milliseconds. */

@@ -5,12 +5,9 @@
  * C1: a request that is refused has changed nothing.
  * C2: an error that is neither a refusal nor the system's ends the process: state may be half-changed.
  */
-import { once } from 'node:events';
-import { chmodSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { BlockError, LcfsError } from '../engine/errors.js';
 import { ERROR_TRAILER, RESULT_TRAILER, failureOf, httpStatus } from './protocol.js';
-import { removeIfStale } from './sockets.js';
 
 /** Bodies other than tars are a few names. */
 const BODY_BYTES_MAX = 1 << 20;
@@ -50,20 +47,6 @@ export function makeControlServer(options: ControlOptions): Server {
   // An import may feed its tar for hours.
   server.requestTimeout = 0;
   return server;
-}
-
-/** Listens on a socket that only root can reach; replaces one that a dead daemon left. Throws LcfsError. */
-export async function listen(server: Server, socket: string): Promise<void> {
-  if (!(await removeIfStale(socket))) {
-    throw new LcfsError(
-      'busy',
-      `control socket ${socket} is served by another daemon: stop that one, or name another socket with --control`,
-    );
-  }
-  // The daemon's umask lets nobody else in from the first moment on.
-  server.listen(socket);
-  await once(server, 'listening');
-  chmodSync(socket, 0o600);
 }
 
 async function serve(options: ControlOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {

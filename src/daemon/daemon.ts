@@ -1,18 +1,18 @@
 /**
- * The daemon: opens a volume, mounts it and serves it until it is stopped.
+ * The serving process of a daemon: opens a volume, mounts it and serves it until it is stopped. Its supervisor
+ * (supervisor.ts) has made what must outlive it, and starts another one should it die.
  *
  * Threads, all attached to the same arena: the main one (control server; does nothing that takes long), the FUSE threads
  * (fuse/session.ts), one for maintenance, one for each driver that is served (containerd, Docker), and one for tasks
  * (tasks.ts).
  *
- * Start: volume, mount, maintenance, drivers, control socket. Each step that fails takes back the ones before it.
+ * Start: volume, maintenance, mount, drivers, control server. Each step that fails takes back the ones before it.
  * Stop:  unmount – refused while the mount is in use – then drivers, tasks, maintenance, volume, control socket. The mount
  *        goes first because it alone can refuse; nobody can reach the volume afterwards.
  *
  * The daemon also ends, in the same order, when the mount is taken away from outside (umount).
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { rmSync } from 'node:fs';
 import type { Server } from 'node:http';
 import type { Worker } from 'node:worker_threads';
 import { BLOCK_BYTES } from '../layout/constants.js';
@@ -23,19 +23,23 @@ import { reapLeftOrphans, stopMaintenance } from '../engine/maintenance.js';
 import { limitFrames } from '../engine/pager.js';
 import { closeVolume, type VolumeHandle } from '../engine/volume.js';
 import { startFuse, type FuseSession } from '../fuse/session.js';
-import { close, fcntl } from '../linux/libc.js';
+import { duplicate } from '../linux/descriptors.js';
+import { close } from '../linux/libc.js';
 import { unmountByForce } from '../linux/mount.js';
 import { syncFileSystem } from '../linux/syncfs.js';
+import { serveSocket } from '../drivers/socket.js';
 import { describeUsers } from './busy.js';
-import { listen, makeControlServer } from './control.js';
+import { makeControlServer } from './control.js';
 import { startContainerd, startDocker, type DriverThread } from './drivers.js';
 import { collectGarbage } from './gc.js';
+import type { Handover, Listeners } from './handover.js';
 import { openLog, type Logger } from './log.js';
-import { openOrFormat, refuseSecondDaemon } from './opening.js';
+import type { Line } from './line.js';
+import { removeSocketFiles } from './listeners.js';
+import { openOrFormat } from './opening.js';
 import type { EngineName } from './protocol.js';
 import { makeRoutes } from './routes.js';
-import { prepareMountpoint, prepareSocketFolder, type Settings } from './settings.js';
-import { defaultSocket, linkDefaultSocket } from './sockets.js';
+import type { Settings } from './settings.js';
 import { describeStatus } from './status.js';
 import { TaskThread } from './tasks.js';
 import { endOnUncaught, endWithBug, joinThread, startThread } from './threads.js';
@@ -46,11 +50,15 @@ const BUSY_RETRY_MS = 200;
 const SWEEP_MS = 60_000;
 /** The answer to `lcfs stop` is out long before. */
 const EXIT_PATIENCE_MS = 1000;
-const F_DUPFD_CLOEXEC = 1030;
+/** What calls of engines that are under way get to end in when the daemon is stopped. */
+const GRACE_MS = 5000;
 
 /** All that runs between start and stop, and the order of both. */
 export class Daemon {
+  readonly #handover: Handover;
   readonly #settings: Settings;
+  readonly #listeners: Listeners;
+  readonly #line: Line;
   readonly #log: Logger;
   readonly #started = new Date();
   /** Settles with the exit code when the process may end. */
@@ -64,12 +72,14 @@ export class Daemon {
   #tasks!: TaskThread;
   #control!: Server;
   #sweeper!: NodeJS.Timeout;
-  #link: string | undefined;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
 
-  private constructor(settings: Settings, log: Logger) {
-    this.#settings = settings;
+  private constructor(handover: Handover, line: Line, log: Logger) {
+    this.#handover = handover;
+    this.#settings = handover.settings;
+    this.#listeners = handover.listeners;
+    this.#line = line;
     this.#log = log;
     this.ended = new Promise((settle) => (this.#end = settle));
   }
@@ -78,15 +88,10 @@ export class Daemon {
     return this.#settings.mountpoint;
   }
 
-  static async start(settings: Settings): Promise<Daemon> {
+  static async start(handover: Handover, line: Line): Promise<Daemon> {
+    const { settings } = handover;
     const log = openLog(settings.logShape, 'main');
-    const daemon = new Daemon(settings, log);
-    prepareMountpoint(settings.mountpoint, log);
-    // Sockets and the log are for root alone; the working directory must not keep a file system busy.
-    process.umask(0o077);
-    process.chdir('/');
-    prepareSocketFolder(settings.control);
-    await refuseSecondDaemon(settings);
+    const daemon = new Daemon(handover, line, log);
     const handle = openOrFormat(settings, log);
     endOnUncaught(log);
     try {
@@ -122,10 +127,18 @@ export class Daemon {
   async #startDrivers(handle: VolumeHandle): Promise<void> {
     const { containerd, containerdAddress, docker, mountpoint } = this.#settings;
     const { transport, device } = this.#session;
+    const listeners = this.#listeners;
     const data = { handle, mountpoint, device };
-    if (containerd !== null)
-      this.#drivers.containerd = await startContainerd({ ...data, socket: containerd, address: containerdAddress }, this.#log);
-    if (docker !== null) this.#drivers.docker = await startDocker({ ...data, socket: docker, transport }, this.#log);
+    if (listeners.containerd !== null) {
+      const own = { socket: containerd!, listener: listeners.containerd, address: containerdAddress };
+      this.#drivers.containerd = await startContainerd({ ...data, ...own }, this.#log);
+      this.#log.info(`containerd is served on ${containerd}`);
+    }
+    if (listeners.docker !== null) {
+      const own = { socket: docker!, listener: listeners.docker, transport };
+      this.#drivers.docker = await startDocker({ ...data, ...own }, this.#log);
+      this.#log.info(`the Docker graph driver is served on ${docker}`);
+    }
   }
 
   #startTasks(handle: VolumeHandle): void {
@@ -139,7 +152,7 @@ export class Daemon {
 
   async #startControl(): Promise<void> {
     const routes = makeRoutes({
-      status: () => describeStatus(this.#settings, this.#session, this.#started),
+      status: () => describeStatus(this.#handover, this.#line.isOpen, this.#session, this.#started),
       stop: (force) => this.stop(force),
       exit: this.#exit,
       tasks: this.#tasks,
@@ -152,9 +165,16 @@ export class Daemon {
       onRefusal: (what, error) => this.#log.debug(`${what}: ${(error as Error).message}`),
       onBug: (error) => endWithBug(this.#log, 'a control request failed', error),
     });
-    await listen(this.#control, this.#settings.control);
-    if (this.#settings.control !== defaultSocket(this.mountpoint))
-      this.#link = await linkDefaultSocket(this.mountpoint, this.#settings.control);
+    await serveSocket(this.#control, this.#listeners.control);
+  }
+
+  /** The supervisor has died. */
+  orphaned(): void {
+    if (this.#closing !== undefined) return;
+    this.#log.warn(
+      `the supervisor (pid ${this.#handover.supervisor}) is gone: the volume is served on, but nobody would start the daemon ` +
+        `again if it died. Stop it with lcfs stop and start it again with lcfs daemon when that suits`,
+    );
   }
 
   /** Unmounts and closes the volume. Throws LcfsError `busy` naming the users, and goes on serving. */
@@ -210,7 +230,9 @@ export class Daemon {
 
   async #closeOnce(): Promise<void> {
     clearInterval(this.#sweeper);
-    await Promise.all([...Object.values(this.#drivers).map((driver) => driver.stop()), this.#tasks?.close()]);
+    // Nobody shall connect any more to what nobody will serve.
+    this.#removeSockets((service) => service !== 'control');
+    await Promise.all([...Object.values(this.#drivers).map((driver) => driver.stop(GRACE_MS)), this.#tasks?.close()]);
     if (this.#device >= 0) close(this.#device);
     try {
       await this.#endVolume();
@@ -238,8 +260,12 @@ export class Daemon {
   readonly #exit = (): void => this.#end(this.#exitCode);
 
   #closeControl(): void {
-    if (this.#link !== undefined) rmSync(this.#link, { force: true });
+    this.#removeSockets((service) => service === 'control');
     this.#control?.close();
+  }
+
+  #removeSockets(which: (service: string) => boolean): void {
+    removeSocketFiles(this.#listeners.files.filter(({ service }) => which(service)));
   }
 
   /** Undoes a start that failed half-way. */
@@ -247,9 +273,4 @@ export class Daemon {
     if (this.#session === undefined) await this.#endVolume();
     else await this.#unmountByForce().then(() => this.#close());
   }
-}
-
-/** Another number for an open file. */
-function duplicate(fd: number): number {
-  return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }

@@ -13,12 +13,10 @@ import { LcfsError, type ErrorCode } from '../engine/errors.js';
 import { makeFolders } from '../linux/folders.js';
 import type { DaemonOptions } from './options.js';
 import { failureOf, type Failure } from './protocol.js';
+import { HEAP_FLAG } from './serving-process.js';
 import { mountId } from './sockets.js';
 
 const READY_FD = 'LCFS_READY_FD';
-
-/** Keeps the young generation of the heap at 1 MiB from the start (main.ts tells why). */
-const HEAP_FLAG = '--max-semi-space-size=1';
 
 interface Ready {
   pid: number;

@@ -1,11 +1,10 @@
 /** The threads of the drivers: starting one, passing its log on, stopping it. */
-import { once } from 'node:events';
 import type { Worker } from 'node:worker_threads';
-import { LcfsError } from '../engine/errors.js';
 import type { ContainerdWorkerData } from '../drivers/containerd/worker.js';
 import type { DockerWorkerData } from '../drivers/docker/worker.js';
 import type { Claims, NamedLayer } from '../drivers/claims.js';
 import type { DriverAnswer, DriverMessage, DriverRequest, Question } from '../drivers/thread.js';
+import { LcfsError } from '../engine/errors.js';
 import type { Logger } from './log.js';
 import { joinThread, startThread } from './threads.js';
 
@@ -14,11 +13,16 @@ export class DriverThread {
   readonly #worker: Worker;
   readonly #waiting = new Map<number, (answer: DriverAnswer) => void>();
   #questions = 0;
+  /** Settles when the driver serves. */
+  readonly ready: Promise<void>;
 
   constructor(worker: Worker, log: Logger) {
     this.#worker = worker;
+    let ready: () => void;
+    this.ready = new Promise((settle) => (ready = settle));
     worker.on('message', (message: DriverMessage) => {
       if (message.kind === 'log') log[message.level](message.message);
+      else if (message.kind === 'ready') ready();
       else if (message.kind === 'answer') this.#waiting.get(message.id)?.(message);
     });
     worker.once('exit', () => this.#endWaiting());
@@ -52,36 +56,26 @@ export class DriverThread {
     for (const [id, settle] of this.#waiting) settle({ kind: 'answer', id, code: 'state', message: 'the volume is being closed' });
   }
 
-  async stop(): Promise<void> {
-    this.#send('stop');
+  /** Ends the thread; calls that are under way get `graceMs` to end. */
+  async stop(graceMs: number): Promise<void> {
+    this.#send({ graceMs });
     await joinThread(this.#worker);
   }
 }
 
-/** Returns when Docker can connect. Throws LcfsError if the socket can't be had. */
-export async function startDocker(data: DockerWorkerData, log: Logger): Promise<DriverThread> {
-  const driver = await startDriver(new URL('../drivers/docker/worker.js', import.meta.url), 'docker', data, log);
-  log.info(`the Docker graph driver is served on ${data.socket}`);
-  return driver;
+/** Returns when Docker is served. */
+export function startDocker(data: DockerWorkerData, log: Logger): Promise<DriverThread> {
+  return startDriver(new URL('../drivers/docker/worker.js', import.meta.url), 'docker', data, log);
 }
 
-/** Returns when containerd can connect. Throws LcfsError if the socket can't be had. */
-export async function startContainerd(data: ContainerdWorkerData, log: Logger): Promise<DriverThread> {
-  const driver = await startDriver(new URL('../drivers/containerd/worker.js', import.meta.url), 'containerd', data, log);
-  log.info(`containerd is served on ${data.socket}`);
-  return driver;
+/** Returns when containerd is served. */
+export function startContainerd(data: ContainerdWorkerData, log: Logger): Promise<DriverThread> {
+  return startDriver(new URL('../drivers/containerd/worker.js', import.meta.url), 'containerd', data, log);
 }
 
 async function startDriver(module: URL, name: string, data: unknown, log: Logger): Promise<DriverThread> {
   const worker = startThread(module, name, data, log);
-  const answer = await firstAnswer(worker);
-  if (answer.kind === 'failed') throw new LcfsError(answer.code, answer.message);
-  return new DriverThread(worker, log.child({ thread: name }));
-}
-
-async function firstAnswer(worker: Worker): Promise<DriverMessage & { kind: 'ready' | 'failed' }> {
-  for (;;) {
-    const [message] = (await once(worker, 'message')) as [DriverMessage];
-    if (message.kind === 'ready' || message.kind === 'failed') return message;
-  }
+  const driver = new DriverThread(worker, log.child({ thread: name }));
+  await driver.ready;
+  return driver;
 }

@@ -4,15 +4,11 @@
  *
  *   2026-11-20T23:27:57.123Z info  fuse: mounted on /lcfs transport=uring
  */
-import { writeSync } from 'node:fs';
 import { pino, type Logger } from 'pino';
+import { logLine, writeLine, type LogShape } from './log-line.js';
 
 export type { Logger } from 'pino';
-
-export interface LogShape {
-  fd: number;
-  level: string;
-}
+export type { LogShape } from './log-line.js';
 
 /** Fields of pino's record that the line shows in places of their own. */
 const PLACED = new Set(['level', 'time', 'pid', 'hostname', 'thread', 'msg', 'err']);
@@ -21,15 +17,6 @@ const PLACED = new Set(['level', 'time', 'pid', 'hostname', 'thread', 'msg', 'er
 export function openLog(shape: LogShape, thread: string): Logger {
   const stream = { write: (json: string): void => void writeLine(shape.fd, formatLine(json)) };
   return pino({ level: shape.level, base: { thread } }, stream);
-}
-
-/** A log that can't be written must not stop the filesystem. */
-function writeLine(fd: number, line: string): void {
-  try {
-    writeSync(fd, line);
-  } catch {
-    // Nowhere left to complain.
-  }
 }
 
 export function formatLine(json: string): string {
@@ -44,6 +31,5 @@ export function formatLine(json: string): string {
   const values = Object.entries(record).filter(([key]) => !PLACED.has(key));
   const text = values.map(([key, value]) => ` ${key}=${typeof value === 'string' ? value : JSON.stringify(value)}`).join('');
   const stack = record.err?.stack === undefined ? '' : `\n${record.err.stack}`;
-  const head = `${new Date(record.time).toISOString()} ${label.padEnd(5)} ${record.thread ?? 'main'}: `;
-  return `${head}${record.msg ?? ''}${text}${stack}`.replaceAll('\n', '\n    ') + '\n';
+  return logLine(record.time, label, record.thread ?? 'main', `${record.msg ?? ''}${text}${stack}`);
 }

@@ -20,12 +20,12 @@ export async function refuseSecondDaemon(settings: Settings): Promise<void> {
 export function openOrFormat(settings: Settings, log: Logger): VolumeHandle {
   const { device, cacheBytesMax, formatBytes } = settings;
   try {
-    return openVolume(device, { cacheBytes: cacheBytesMax });
+    return openVolume(device, { cacheBytes: cacheBytesMax, supervised: true });
   } catch (error) {
     if (!settings.format || !(error instanceof LcfsError) || !['not-found', 'corrupt'].includes(error.code)) throw error;
     if (holdsVolume(device)) throw error;
   }
-  formatVolume(device, formatBytes === null ? {} : { bytes: formatBytes });
+  formatVolume(device, { supervised: true, ...(formatBytes !== null && { bytes: formatBytes }) });
   log.info(`formatted ${device}`);
-  return openVolume(device, { cacheBytes: cacheBytesMax });
+  return openVolume(device, { cacheBytes: cacheBytesMax, supervised: true });
 }

@@ -45,8 +45,21 @@ export interface Status {
   protocol: number;
   /** Version of the software. */
   version: string;
+  /** Of the serving process. */
   pid: number;
-  /** ISO 8601. */
+  /** Pid of the process that would start another one, should the serving process die; null: it has died itself. */
+  supervisor: number | null;
+  /** Version of what one serving process hands over to the next. */
+  handover: number;
+  /** Why nothing may be changed; null: changes are allowed. */
+  readOnly: string | null;
+  /** How many serving processes died under this supervisor. */
+  deaths: number;
+  /** When the last of them died, and of what. */
+  lastDeath: { at: string; cause: string } | null;
+  /** When another program took over last, or tried to; `failure` says why the one from before serves. */
+  lastUpgrade: { at: string; version: string; failure: string | null } | null;
+  /** Of the serving process, ISO 8601. */
   started: string;
   /** Path of the device or file. */
   volume: string;

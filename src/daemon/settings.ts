@@ -4,7 +4,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { LcfsError } from '../engine/errors.js';
 import { makeFolders } from '../linux/folders.js';
 import { unmount } from '../linux/mount.js';
-import type { Logger, LogShape } from './log.js';
+import type { LogShape } from './log.js';
 import type { DaemonOptions } from './options.js';
 import { SOCKET_DIRECTORY, defaultSocket, makeSocketDirectory } from './sockets.js';
 
@@ -43,10 +43,10 @@ function realFolder(path: string): string {
 }
 
 /** Makes sure that there is a folder to mount on; takes away a mount whose daemon died. Throws LcfsError. */
-export function prepareMountpoint(mountpoint: string, log: Logger): void {
+export function prepareMountpoint(mountpoint: string, warn: (text: string) => void): void {
   if (isDead(mountpoint)) {
     unmount(mountpoint, true);
-    log.warn(`took away the mount on ${mountpoint}, whose daemon had died`);
+    warn(`took away the mount on ${mountpoint}, whose daemon had died`);
   }
   realFolder(mountpoint);
 }

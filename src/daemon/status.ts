@@ -5,17 +5,26 @@ import { volumeInfo } from '../engine/volume.js';
 import type { FuseSession } from '../fuse/session.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
+import { HANDOVER_VERSION, type Handover } from './handover.js';
 import { PROTOCOL_VERSION, type Status } from './protocol.js';
-import type { Settings } from './settings.js';
 import { packageVersion } from './version.js';
 
-export function describeStatus(settings: Settings, session: Pick<FuseSession, 'transport' | 'passthrough'>, started: Date): Status {
+export function describeStatus(
+  { settings, supervisor, readOnly, past }: Handover,
+  supervised: boolean,
+  session: Pick<FuseSession, 'transport' | 'passthrough'>,
+  started: Date,
+): Status {
   const info = volumeInfo();
   const { total, used, free } = info.blocks;
   return {
     protocol: PROTOCOL_VERSION,
     version: packageVersion(),
     pid: process.pid,
+    supervisor: supervised ? supervisor : null,
+    handover: HANDOVER_VERSION,
+    readOnly,
+    ...past,
     started: started.toISOString(),
     volume: info.path,
     uuid: info.uuid,

@@ -1,17 +1,16 @@
 /**
  * Threads of the daemon. Each serves the same memory, so one that ends with an exception leaves state that nobody may use
- * any more: the process ends with exit code 70 (EX_SOFTWARE), and the volume opens again at its last checkpoint.
+ * any more: the process ends with EXIT_BUG, and its supervisor starts another one.
  */
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { exitNow } from '../linux/libc.js';
+import { EXIT_BUG } from './handover.js';
 import type { Logger } from './log.js';
-
-const EXIT_BUG = 70;
 
 /** Logs what went wrong and ends the process, without giving any other thread time to make it worse. */
 export function endWithBug(log: Logger, what: string, error: unknown): never {
-  log.fatal({ err: error instanceof Error ? error : new Error(String(error)) }, `${what}; the volume is as of its last checkpoint`);
+  log.fatal({ err: error instanceof Error ? error : new Error(String(error)) }, what);
   exitNow(EXIT_BUG);
   throw error;
 }

@@ -1,28 +1,45 @@
 /**
- * The socket of a driver. It is made in a folder that only root can enter and moved to its place when its permissions
+ * The socket of a service. It is made in a folder that only root can enter and moved to its place when its permissions
  * are right, so that there is no moment at which another user could connect; the move also replaces the socket that a
  * crashed daemon left behind.
  */
+import { once } from 'node:events';
 import { chmodSync, lstatSync, mkdtempSync, renameSync, rmSync } from 'node:fs';
 import { connect, type Server } from 'node:net';
 import { dirname, join } from 'node:path';
 import { LcfsError } from '../engine/errors.js';
 import { makeFolders } from '../linux/folders.js';
+import { listenOn } from '../linux/unix-socket.js';
 
-/** Lets `server` listen on the unix socket `path`. Throws LcfsError `busy` if another process answers there. */
-export async function listenPrivately(server: Server, path: string): Promise<void> {
+/** What sockaddr_un has room for. */
+const PATH_BYTES_MAX = 107;
+
+/**
+ * Makes the unix socket `path`, on which connections queue up until somebody serves it, and returns its descriptor. Throws
+ * LcfsError `busy` if another process answers there, `invalid` for a path that is too long for a socket.
+ */
+export async function makeSocket(path: string): Promise<number> {
+  if (Buffer.byteLength(path) > PATH_BYTES_MAX)
+    throw new LcfsError('invalid', `socket path ${path} is longer than ${PATH_BYTES_MAX} bytes: choose a shorter one`);
   if (await answers(path)) throw new LcfsError('busy', `socket ${path} is served by another process: stop it or name another socket`);
   const directory = dirname(path);
   makeFolders(directory, 0o700);
   const closed = mkdtempSync(join(directory, '.new-')); // mkdtemp makes it 0700
   try {
     const temporary = join(closed, 's');
-    await listen(server, temporary);
+    const fd = listenOn(temporary);
     chmodSync(temporary, 0o600);
     renameSync(temporary, path);
+    return fd;
   } finally {
     rmSync(closed, { recursive: true, force: true });
   }
+}
+
+/** Lets `server` accept what connects to a listening descriptor, which it closes when it is closed. */
+export async function serveSocket(server: Server, fd: number): Promise<void> {
+  server.listen({ fd });
+  await once(server, 'listening');
 }
 
 /** Takes the socket away, unless another process has put its own there since. */
@@ -42,15 +59,5 @@ function answers(path: string): Promise<boolean> {
       resolve(true);
     });
     connection.once('error', () => resolve(false));
-  });
-}
-
-function listen(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => {
-      server.off('error', reject);
-      resolve();
-    });
   });
 }

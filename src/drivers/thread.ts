@@ -1,8 +1,8 @@
 /**
  * What the daemon and the threads of drivers say to each other.
  *
- * A thread begins with `ready` or `failed`. Then the daemon may ask for claims (claims.ts) and removals, each answered under its
- * number, and says `stop` last.
+ * A thread begins with `ready`. Then the daemon may ask for claims (claims.ts) and removals, each answered under its number,
+ * and says last how long calls that are under way may take until the thread has to end.
  */
 import type { MessagePort } from 'node:worker_threads';
 import { BlockError, LcfsError, type ErrorCode } from '../engine/errors.js';
@@ -13,23 +13,19 @@ export type Question =
   | { kind: 'remove'; layer: NamedLayer; since: number };
 
 /** To the thread. */
-export type DriverRequest = 'stop' | { id: number; question: Question };
+export type DriverRequest = { graceMs: number } | { id: number; question: Question };
 
 export type DriverAnswer = { kind: 'answer'; id: number } & ({ value: unknown } | { code: ErrorCode; message: string });
 
 /** From the thread. */
-export type DriverMessage =
-  | { kind: 'ready' }
-  | { kind: 'failed'; code: ErrorCode; message: string }
-  | { kind: 'log'; level: 'info' | 'warn' | 'error'; message: string }
-  | DriverAnswer;
+export type DriverMessage = { kind: 'ready' } | { kind: 'log'; level: 'info' | 'warn' | 'error'; message: string } | DriverAnswer;
 
 /** Listens to the daemon, in the thread of a driver. `stop` is called once, and nothing is answered afterwards. */
-export function listenToDaemon(port: MessagePort, driver: ClaimingDriver, stop: () => void): void {
+export function listenToDaemon(port: MessagePort, driver: ClaimingDriver, stop: (graceMs: number) => void): void {
   port.on('message', (request: DriverRequest) => {
-    if (request !== 'stop') return void answer(port, driver, request.id, request.question);
+    if ('id' in request) return void answer(port, driver, request.id, request.question);
     port.removeAllListeners('message');
-    stop();
+    stop(request.graceMs);
   });
 }
 

@@ -11,7 +11,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { randomFillSync } from 'node:crypto';
-import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, existsSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import {
   BLOCK_BYTES,
   CATALOG_OWNER,
@@ -44,8 +44,7 @@ import {
   superblockUuid0At,
   superblockVersion,
 } from '../layout/records.js';
-import { EACCES, EAGAIN } from '../linux/errno.js';
-import { addressOf, crc32, errno, fcntl, ioctl } from '../linux/libc.js';
+import { addressOf, crc32, errno, ioctl } from '../linux/libc.js';
 import {
   CATALOG_LOCK,
   CATALOG_ROOT,
@@ -84,6 +83,7 @@ import { clearLog, createLogMemory, logWordsFor, mapLogMemory, type LogMemory } 
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { bitmapBlock, growSpace, groupCount, loadGroup, pendingBlocks, reserveFor } from './space.js';
 import { createTree, recordType, releasePath, valueOf } from './tree.js';
+import { openDevice } from './volume-device.js';
 
 const CACHE_BYTES_DEFAULT = 256 << 20;
 const CACHE_BYTES_MIN = 4 << 20;
@@ -100,8 +100,6 @@ const GENERATIONS_CUT_OFF = 2;
 /** The first pages of the catalog lie here. */
 const START_BLOCKS = 256;
 const BLKGETSIZE64 = 0x80081272;
-const F_GETLK = 5;
-const F_SETLK = 6;
 
 /** An open volume, as another thread of the process gets it. */
 export interface VolumeHandle {
@@ -160,40 +158,6 @@ function groupsFor(bytes: number): number {
   return Math.min(Math.max(groups * 4, GROWTH_GROUPS_MIN), Math.ceil(VOLUME_BLOCKS_MAX / GROUP_BLOCKS));
 }
 
-/** Takes the lock that one process has on a volume. Throws LcfsError('busy') that names the holder. */
-function lockVolume(fd: number, path: string, readOnly: boolean): void {
-  // struct flock: type, whence (i16 each), padding, start, length (i64 each), pid (i32); type 0 read, 1 write.
-  const lock = new Int32Array(8);
-  lock[0] = readOnly ? 0 : 1;
-  if (fcntl(fd, F_SETLK, addressOf(lock)) === 0) return;
-  if (errno() !== EAGAIN && errno() !== EACCES) throw new LcfsError('io', `volume ${path} cannot be locked (errno ${errno()})`);
-  fcntl(fd, F_GETLK, addressOf(lock));
-  throw new LcfsError('busy', `volume ${path} is in use by pid ${lock[6]}; stop it first (lcfs stop MOUNTPOINT)`);
-}
-
-function openDevice(path: string, readOnly: boolean): number {
-  let fd: number;
-  try {
-    const stat = statSync(path);
-    if (!stat.isFile() && !stat.isBlockDevice()) throw new LcfsError('invalid', `${path} is neither a block device nor a file`);
-    const exclusive = stat.isBlockDevice() && !readOnly ? constants.O_EXCL : 0;
-    fd = openSync(path, (readOnly ? constants.O_RDONLY : constants.O_RDWR) | exclusive);
-  } catch (error) {
-    if (error instanceof LcfsError) throw error;
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT') throw new LcfsError('not-found', `there is no ${path}; make a volume with: lcfs format ${path} --size 20G`);
-    if (code === 'EBUSY') throw new LcfsError('busy', `${path} is in use: it is mounted or belongs to another device; unmount it first`);
-    throw new LcfsError('io', `${path} cannot be opened: ${(error as Error).message}`);
-  }
-  try {
-    lockVolume(fd, path, readOnly);
-    return fd;
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
-
 /**
  * Opens a device a second time, past the kernel's cache; -1 where that is not possible. To be closed with the first: a
  * process loses the lock on a file with any descriptor of it that it closes.
@@ -225,6 +189,8 @@ export interface FormatOptions {
   bytes?: number;
   /** Format even if the device holds something. */
   force?: boolean;
+  /** A supervisor has its part of the volume's lock (volume-device.ts). */
+  supervised?: boolean;
 }
 
 /**
@@ -236,7 +202,7 @@ export function formatVolume(path: string, options: FormatOptions = {}): void {
   if (made && options.bytes === undefined)
     throw new LcfsError('not-found', `there is no ${path}; to make a file, say how large: --size 20G`);
   if (made) closeSync(openSync(path, 'wx', 0o600));
-  const fd = openDevice(path, false);
+  const fd = openDevice(path, { readOnly: false, supervised: options.supervised === true });
   try {
     const bytes = prepareDevice(fd, path, options);
     withArena(fd, path, () => writeEmptyVolume(blocksWithin(bytes)));
@@ -325,6 +291,8 @@ export interface OpenOptions {
    * without a name are kept for those who have them open, and `appliedOrigin` tells which requests had their effect.
    */
   takeover?: boolean;
+  /** A supervisor has its part of the volume's lock (volume-device.ts). */
+  supervised?: boolean;
   /** Replaces the device, for tests. */
   device?: Device;
 }
@@ -356,7 +324,7 @@ function openArena(
 export function openVolume(path: string, options: OpenOptions = {}): VolumeHandle {
   if (current !== null) throw new LcfsError('state', `this process has a volume open already (${current.path})`);
   const readOnly = options.readOnly === true;
-  const fd = openDevice(path, readOnly);
+  const fd = openDevice(path, { readOnly, supervised: options.supervised === true });
   const directFd = openDirect(fd);
   const log = readOnly ? null : (options.log ?? makeOwnLog());
   try {

@@ -20,6 +20,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Layer, LayerReport, Status } from '../../src/daemon/protocol.js';
 import { isRunning } from '../../src/daemon/processes.js';
 import { findMount } from '../../src/linux/mount.js';
+import { crashDaemon, servingProcess } from '../../scripts/lib/daemon-processes.js';
 import { mmap, type Mapping } from '../mount/syscalls.js';
 import { Sandbox, exitCode } from './sandbox.js';
 
@@ -72,7 +73,9 @@ test('without a daemon the client says how to start one', async () => {
 test('status tells what is mounted', async () => {
   const pid = await box.start('--fsync', 'strict');
   const status = await box.json<Status>('status');
-  assert.equal(status.pid, pid);
+  assert.equal(status.supervisor, pid);
+  assert.equal(servingProcess(pid), status.pid);
+  assert.equal(status.readOnly, null);
   assert.equal(status.volume, box.image);
   assert.equal(status.mountpoint, box.mountpoint);
   assert.ok(['uring', 'devfuse'].includes(status.transport));
@@ -85,6 +88,7 @@ test('status tells what is mounted', async () => {
   assert.deepEqual(readdirSync(box.mountpoint).toSorted(), ['global', 'layers']);
   assert.equal(await box.ok('stop', box.mountpoint), '');
   assert.equal(isRunning(pid), false);
+  assert.equal(isRunning(status.pid), false);
   assert.equal(findMount(box.mountpoint), undefined);
   assert.deepEqual(readdirSync(box.path('run')), []);
 });
@@ -198,8 +202,7 @@ test('a checkpoint makes a change durable, as a crash shows', async () => {
   const { generation } = await box.json<{ generation: number }>('commit');
   assert.ok(generation > before);
   writeFileSync(box.mounted('layers/a/lost'), 'perhaps');
-  process.kill(pid, 'SIGKILL');
-  while (isRunning(pid)) await delay(20);
+  await crashDaemon(pid);
   await box.fails(1, /no daemon runs/, 'status');
   assert.deepEqual(readdirSync(box.path('run')), [], 'the stale socket is removed');
   // The dead mount is still there; the new daemon takes it away.
@@ -294,7 +297,7 @@ test('a mount in use is not taken away, except by force', async () => {
   try {
     await once(user, 'spawn');
     await box.fails(1, new RegExp(`in use by pid ${user.pid} \\(sleep, working directory\\)`), 'stop', box.mountpoint);
-    assert.equal((await box.json<Status>('status')).pid, pid);
+    assert.equal((await box.json<Status>('status')).supervisor, pid);
     await box.ok('stop', '--force', box.mountpoint);
     assert.equal(isRunning(pid), false);
   } finally {
@@ -336,7 +339,7 @@ test('SIGTERM names who uses the mount and goes on serving', async () => {
     const log = `${box.mountpoint}.log`;
     for (let tries = 0; tries < 200 && !readFileSync(log, 'utf8').includes('is in use by'); tries++) await delay(50);
     assert.match(readFileSync(log, 'utf8'), new RegExp(`is in use by pid ${user.pid} \\(sleep`));
-    assert.equal((await box.json<Status>('status')).pid, pid);
+    assert.equal((await box.json<Status>('status')).supervisor, pid);
   } finally {
     user.kill('SIGKILL');
     await once(user, 'exit');

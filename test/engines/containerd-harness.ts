@@ -98,7 +98,7 @@ export class Stack {
 
   /** Ends LCFS as a crash would, and takes its dead mount away. */
   async killLcfs(): Promise<void> {
-    process.kill(this.lcfs.pid, 'SIGKILL');
+    await this.lcfs.kill();
     await this.lcfs.end();
   }
 

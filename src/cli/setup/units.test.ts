@@ -22,6 +22,8 @@ test('lcfs is started before the engines and stopped by its own command', () => 
   assert.equal(line(text, 'RequiresMountsFor'), 'RequiresMountsFor=/var/lib/lcfs');
   assert.equal(line(text, 'CPUWeight'), 'CPUWeight=300', 'the daemon has a group of its own');
   assert.equal(line(text, 'Type'), 'Type=forking');
+  assert.equal(line(text, 'KillMode'), 'KillMode=mixed', 'the supervisor alone hears that it is to end');
+  assert.equal(line(text, 'Restart'), 'Restart=no', 'the supervisor starts the serving process again');
   assert.equal(line(text, 'ExecStartPre'), 'ExecStartPre=/bin/mkdir -p /var/lib/lcfs');
   const device = lcfsUnit({ ...service, device: '/dev/sdb' });
   assert.equal(line(device, 'ExecStartPre'), undefined);

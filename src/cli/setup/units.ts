@@ -30,6 +30,8 @@ Before=containerd.service docker.service
 
 [Service]
 Type=forking
+KillMode=mixed
+Restart=no
 ${isFile ? `ExecStartPre=/bin/mkdir -p ${word(parentOf(device))}\n` : ''}ExecStart=${start.map(word).join(' ')}
 ExecStop=${[...program, 'stop', mountpoint].map(word).join(' ')}
 LimitNOFILE=infinity

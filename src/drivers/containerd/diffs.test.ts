@@ -21,6 +21,7 @@ import { addDiffs, METHODS as DIFFS } from './diff-service.js';
 import { Differ } from './differ.js';
 import { TAR, TAR_GZIP, TAR_ZSTD, type ApplyRequest, type DiffRequest, type Mount } from './messages.js';
 import { Service } from './rpc.js';
+import { makeSocket } from '../socket.js';
 import { serve, type RunningServer } from './server.js';
 import { addSnapshots, METHODS as SNAPSHOTS } from './snapshots-service.js';
 import { Snapshotter, chainId } from './snapshotter.js';
@@ -67,7 +68,7 @@ class Setup {
     });
     addSnapshots(service, snapshotter);
     addDiffs(service, differ);
-    this.#server = await serve(service, join(this.folder, 'lcfs.sock'));
+    this.#server = await serve(service, await makeSocket(join(this.folder, 'lcfs.sock')));
     this.client = new TestClient(join(this.folder, 'lcfs.sock'), 'moby');
   }
 

@@ -1,26 +1,24 @@
-/** The gRPC server, on a unix socket that only root can reach. */
+/** The gRPC server, on a unix socket that listens already. */
 import { createServer, type Server as SocketServer } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { MESSAGE_BYTES_MAX } from './method.js';
 import type { Service } from './rpc.js';
-import { listenPrivately, removeSocket, socketInode } from '../socket.js';
+import { serveSocket } from '../socket.js';
 
 export interface RunningServer {
   /** Ends the server: calls that are under way get `graceMs` to end. */
   stop: (graceMs: number) => Promise<void>;
 }
 
-/** Returns when clients can connect. Throws LcfsError `busy` if another process serves the socket. */
-export async function serve(service: Service, path: string): Promise<RunningServer> {
+/** Serves those who connect to a listening descriptor. */
+export async function serve(service: Service, fd: number): Promise<RunningServer> {
   const rpc = new Server({ 'grpc.max_receive_message_length': MESSAGE_BYTES_MAX, 'grpc.max_send_message_length': MESSAGE_BYTES_MAX });
   rpc.addService(service.definition, service.implementation);
   const injector = rpc.createConnectionInjector(ServerCredentials.createInsecure());
   const listener = createServer((connection) => injector.injectConnection(connection));
-  await listenPrivately(listener, path);
-  const inode = socketInode(path);
+  await serveSocket(listener, fd);
   return {
     stop: async (graceMs) => {
-      removeSocket(path, inode);
       listener.close();
       await drained(rpc, listener, graceMs);
       injector.destroy();

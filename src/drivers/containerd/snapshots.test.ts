@@ -13,6 +13,7 @@ import { TestClient } from '../../../test/support/containerd.js';
 import { assertSound, MIB, withFolder } from '../../../test/support/volume.js';
 import { KIND_ACTIVE, KIND_COMMITTED, KIND_VIEW, type Info } from './messages.js';
 import { Service } from './rpc.js';
+import { makeSocket } from '../socket.js';
 import { serve, type RunningServer } from './server.js';
 import { addSnapshots, METHODS } from './snapshots-service.js';
 import { Snapshotter } from './snapshotter.js';
@@ -39,7 +40,7 @@ class Setup {
     const service = new Service(() => {});
     const checkpoint = async (): Promise<void> => void this.checkpoints++;
     addSnapshots(service, new Snapshotter({ mountpoint: MOUNTPOINT, checkpoint, announce: (name) => void this.announced.push(name) }));
-    this.#server = await serve(service, this.socket);
+    this.#server = await serve(service, await makeSocket(this.socket));
     this.client = new TestClient(this.socket);
   }
 

@@ -1,19 +1,18 @@
 /**
  * The thread that serves containerd: attached to the arena like every other, it calls the engine directly.
  *
- * Messages to it: DriverRequest; when it is stopped, calls under way get a few seconds, then the thread ends. Messages from
- * it: DriverMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be
- * half-changed: the process has to end.
+ * Messages to it: DriverRequest. Messages from it: DriverMessage. An exception that the thread ends with means that shared
+ * state may be half-changed: the process has to end.
  */
 import { fdatasync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { checkpointForCaller } from '../../engine/maintenance.js';
-import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
-import { close, fcntl } from '../../linux/libc.js';
+import { duplicate } from '../../linux/descriptors.js';
+import { close } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { DiffPool } from './diff-pool.js';
@@ -30,24 +29,22 @@ export interface ContainerdWorkerData {
   handle: VolumeHandle;
   /** Where the volume is mounted already. */
   mountpoint: string;
-  /** Path of the socket that containerd's configuration names. */
+  /** Path of the socket. */
   socket: string;
+  /** The listening socket that containerd's configuration names. */
+  listener: number;
   /** Containerd's own socket. */
   address: string;
   /** A /dev/fuse descriptor of the mount's connection. */
   device: number;
 }
 
-/** fcntl: a copy of a descriptor, the lowest number from the argument on. */
-const F_DUPFD_CLOEXEC = 1030;
-/** What calls that are under way get to end in when the thread is stopped. */
-const GRACE_MS = 5000;
 /** Diffs at the same time; more of them would not be faster. */
 const DIFF_THREADS_MAX = 4;
 
 const data = workerData as ContainerdWorkerData;
 /** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
-const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
+const device = duplicate(data.device);
 
 const post = (message: DriverMessage): void => parentPort!.postMessage(message);
 const log: Log = (level, message) => post({ kind: 'log', level, message });
@@ -72,19 +69,14 @@ async function start(): Promise<void> {
   const service = new Service(log);
   addSnapshots(service, snapshotter);
   addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, syncMount, startFlush, checkpoint: makeDurable }));
-  try {
-    const server = await serve(service, data.socket);
-    listenToDaemon(parentPort!, new SnapshotClaims(snapshotter, { socket: data.socket, address }), () => void stop(server));
-    post({ kind: 'ready' });
-  } catch (error) {
-    const code = error instanceof LcfsError ? error.code : 'io';
-    post({ kind: 'failed', code, message: `containerd cannot be served on ${data.socket}: ${(error as Error).message}` });
-    end();
-  }
+  const server = await serve(service, data.listener);
+  const claims = new SnapshotClaims(snapshotter, { socket: data.socket, address });
+  listenToDaemon(parentPort!, claims, (graceMs) => void stop(server, graceMs));
+  post({ kind: 'ready' });
 }
 
-async function stop(server: RunningServer): Promise<void> {
-  await server.stop(GRACE_MS);
+async function stop(server: RunningServer, graceMs: number): Promise<void> {
+  await server.stop(graceMs);
   await pool.close();
   end();
 }

@@ -16,7 +16,7 @@ import { END_OF_ARCHIVE, tarHeader } from '../../archive/tar-writer.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import type { Answer } from './protocol.js';
 import { type DriverServer, makeServer } from './server.js';
-import { listenPrivately } from '../socket.js';
+import { makeSocket, serveSocket } from '../socket.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'lcfs-docker-'));
 const socketPath = join(folder, 'plugins/lcfs.sock');
@@ -48,7 +48,7 @@ after(async () => {
 
 async function start(): Promise<void> {
   server = makeServer(new GraphDriver(context), (_, message) => void logged.push(message));
-  await listenPrivately(server.http, socketPath);
+  await serveSocket(server.http, await makeSocket(socketPath));
 }
 
 interface Reply {
@@ -112,8 +112,7 @@ test('the socket is for root alone', () => {
 });
 
 test('a second daemon on the same socket is refused; a dead one is replaced', async () => {
-  const second = makeServer(new GraphDriver(context), () => {});
-  await assert.rejects(listenPrivately(second.http, socketPath), { code: 'busy' });
+  await assert.rejects(makeSocket(socketPath), { code: 'busy' });
   await server.close(1000);
   await start();
   assert.equal(await exists('test'), true);

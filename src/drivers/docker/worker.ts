@@ -2,9 +2,8 @@
  * The thread that serves Docker: attached to the arena like every other, it calls the engine directly, so that an import
  * never delays a container's I/O.
  *
- * Messages to it: DriverRequest; when it is stopped, calls under way get a few seconds, then the thread ends. Messages from
- * it: DriverMessage, first `ready` or `failed`. An exception that the thread ends with means that shared state may be half-changed: the
- * process has to end.
+ * Messages to it: DriverRequest. Messages from it: DriverMessage. An exception that the thread ends with means that shared
+ * state may be half-changed: the process has to end.
  */
 import { fdatasync } from 'node:fs';
 import { basename } from 'node:path';
@@ -12,38 +11,35 @@ import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
 import { checkpointForCaller } from '../../engine/maintenance.js';
-import { LcfsError } from '../../engine/errors.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { W } from '../../layout/memory.js';
-import { close, fcntl } from '../../linux/libc.js';
+import { duplicate } from '../../linux/descriptors.js';
+import { close } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
 import { WriteOut } from '../../linux/writeout.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { type DriverServer, type Log, makeServer } from './server.js';
-import { listenPrivately, removeSocket, socketInode } from '../socket.js';
+import { serveSocket } from '../socket.js';
 
 export interface DockerWorkerData {
   handle: VolumeHandle;
   /** Where the volume is mounted already. */
   mountpoint: string;
-  /** Path of the plugin socket, usually /run/docker/plugins/lcfs.sock. */
+  /** Path of the socket. */
   socket: string;
+  /** The listening plugin socket, usually /run/docker/plugins/lcfs.sock. */
+  listener: number;
   /** Name of the FUSE transport, shown by `docker info`. */
   transport: string;
   /** A /dev/fuse descriptor of the mount's connection. */
   device: number;
 }
 
-/** fcntl: a copy of a descriptor, the lowest number from the argument on. */
-const F_DUPFD_CLOEXEC = 1030;
-/** What calls that are under way get to end in when the thread is stopped. */
-const GRACE_MS = 5000;
-
 const data = workerData as DockerWorkerData;
 /** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
-const device = fcntl(data.device, F_DUPFD_CLOEXEC, 0);
+const device = duplicate(data.device);
 
 const post = (message: DriverMessage): void => parentPort!.postMessage(message);
 const log: Log = (level, message) => post({ kind: 'log', level, message });
@@ -74,21 +70,13 @@ async function start(): Promise<void> {
   attachVolume(data.handle);
   const driver = new GraphDriver(makeContext());
   const server = makeServer(driver, log);
-  try {
-    await listenPrivately(server.http, data.socket);
-  } catch (error) {
-    const code = error instanceof LcfsError ? error.code : 'io';
-    post({ kind: 'failed', code, message: `the Docker graph driver cannot be served on ${data.socket}: ${(error as Error).message}` });
-    return end();
-  }
-  const inode = socketInode(data.socket);
-  listenToDaemon(parentPort!, driver, () => void stop(server, inode));
+  await serveSocket(server.http, data.listener);
+  listenToDaemon(parentPort!, driver, (graceMs) => void stop(server, graceMs));
   post({ kind: 'ready' });
 }
 
-async function stop(server: DriverServer, inode: number): Promise<void> {
-  removeSocket(data.socket, inode);
-  await server.close(GRACE_MS);
+async function stop(server: DriverServer, graceMs: number): Promise<void> {
+  await server.close(graceMs);
   end();
 }
 

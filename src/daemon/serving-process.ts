@@ -1,0 +1,112 @@
+/** A serving process, as its supervisor sees it: started with what is handed over to it, heard, and waited for. */
+import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { createInterface } from 'node:readline';
+import type { Readable } from 'node:stream';
+import { LINE_FD, encodeHandover, type FromServing, type Handover } from './handover.js';
+import type { Failure } from './protocol.js';
+
+/** How a serving process ended. */
+export interface End {
+  /** Exit code; null: a signal ended it. */
+  readonly code: number | null;
+  readonly signal: string | null;
+  /** Whether it had begun to serve. */
+  readonly served: boolean;
+  /** What it said why it could not begin; null: nothing. */
+  readonly failure: Failure | null;
+  /** What it said is to come after it; undefined: nothing. */
+  readonly next: (FromServing & { kind: 'handing-over' }) | undefined;
+}
+
+/** Keeps the young generation of the heap at 1 MiB from the start (serve.ts tells why). */
+export const HEAP_FLAG = '--max-semi-space-size=1';
+
+export class ServingProcess {
+  readonly pid: number;
+  /** Settles when it serves (true) or has ended before (false). */
+  readonly started: Promise<boolean>;
+  readonly ended: Promise<End>;
+  readonly #child: ChildProcess | null;
+  #served = false;
+  #failure: Failure | null = null;
+  #next: End['next'];
+
+  constructor(handover: Handover) {
+    this.#child = this.#trySpawn(handover);
+    this.pid = this.#child?.pid ?? 0;
+    this.ended = new Promise((settle) => this.#await(settle));
+    this.started = new Promise((settle) => this.#listen(settle));
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child?.kill(name);
+  }
+
+  /** A program that cannot be started is one that ended at once. */
+  #trySpawn(handover: Handover): ChildProcess | null {
+    try {
+      return spawnServing(handover);
+    } catch (error) {
+      this.#fail(error as Error);
+      return null;
+    }
+  }
+
+  #fail(error: Error): void {
+    this.#failure = { code: 'io', message: `it cannot be started: ${error.message}` };
+  }
+
+  #await(ended: (end: End) => void): void {
+    if (this.#child === null) ended(this.#describeEnd(1, null));
+    this.#child?.once('error', (error) => {
+      this.#fail(error);
+      ended(this.#describeEnd(1, null));
+    });
+    this.#child?.once('close', (code, signal) => ended(this.#describeEnd(code, signal)));
+  }
+
+  #listen(started: (served: boolean) => void): void {
+    void this.ended.then(() => started(false));
+    const input = this.#child?.stdio[LINE_FD];
+    if (!input) return;
+    const line = createInterface({ input: input as Readable, crlfDelay: Infinity });
+    line.on('line', (text) => this.#hear(JSON.parse(text) as FromServing, started));
+  }
+
+  #hear(message: FromServing, started: (served: boolean) => void): void {
+    if (message.kind === 'failure') this.#failure = message.failure;
+    else if (message.kind === 'handing-over') this.#next = message;
+    else {
+      this.#served = true;
+      started(true);
+    }
+  }
+
+  #describeEnd(code: number | null, signal: string | null): End {
+    return { code, signal, served: this.#served, failure: this.#failure, next: this.#next };
+  }
+}
+
+/** A session of its own keeps what is typed at a terminal from it: the supervisor passes on what it should hear. */
+function spawnServing(handover: Handover): ChildProcess {
+  const { settings, program } = handover;
+  const [command, ...words] = program.words;
+  const args = [...words, 'serve', settings.device, settings.mountpoint];
+  const env = { ...process.env, ...encodeHandover(handover) };
+  return spawn(command!, args, { detached: true, cwd: '/', stdio: stdioOf(handover), env });
+}
+
+/** Descriptors keep their numbers, so that numbers in what is handed over mean the same on both sides. */
+function stdioOf({ settings, descriptors }: Handover): StdioOptions {
+  const stdio: ('ignore' | 'pipe' | number)[] = ['ignore', settings.logShape.fd, settings.logShape.fd, 'pipe'];
+  const last = Math.max(LINE_FD, ...descriptors);
+  while (stdio.length <= last) stdio.push('ignore');
+  for (const fd of descriptors) stdio[fd] = fd;
+  return stdio as StdioOptions;
+}
+
+/** In words, for the log. */
+export function describeEnd({ code, signal, failure }: End): string {
+  const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
+  return failure === null ? how : `${how}: ${failure.message}`;
+}

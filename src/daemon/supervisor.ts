@@ -1,0 +1,230 @@
+/**
+ * The supervisor of a volume: a small process that starts the process which serves it, holds what must outlive that, and
+ * starts another one when it dies. It has no volume open and never looks at the mount, as it would have to wait for its own
+ * child there.
+ *
+ *   the serving process …                      the supervisor …
+ *   ended in order (exit code 0 or 1)          ends with the same code
+ *   handed over (EXIT_HANDED_OVER)             starts the next one, of another program if that was asked for
+ *   could not begin to serve after an upgrade  starts the program from before again
+ *   died in any other way                      starts it again as crash-policy.ts says, or ends
+ *
+ * What it holds: the listening sockets, its part of the volume's lock, and the descriptors of `Lasting`. If the supervisor
+ * itself dies, the serving process has all of that as well and goes on; there is only nobody left to start another one.
+ */
+import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { LcfsError } from '../engine/errors.js';
+import { claimDevice } from '../engine/volume-device.js';
+import { close } from '../linux/libc.js';
+import { CrashPolicy, DEATHS_MAX } from './crash-policy.js';
+import {
+  EXIT_BUG,
+  EXIT_HANDED_OVER,
+  HANDOVER_VERSION,
+  errorOf,
+  type Handover,
+  type Listeners,
+  type Past,
+  type Program,
+} from './handover.js';
+import { descriptorsOf, makeListeners, removeSocketFiles } from './listeners.js';
+import { plainLog } from './log-line.js';
+import { refuseSecondDaemon } from './opening.js';
+import { HEAP_FLAG, ServingProcess, describeEnd, type End } from './serving-process.js';
+import { prepareMountpoint, prepareSocketFolder, type Settings } from './settings.js';
+import { packageVersion } from './version.js';
+
+/** Whether a serving process can carry on what another one began. */
+const TAKES_OVER = false;
+/** Opening replays a log of limited length: what takes longer than this hangs. */
+const START_PATIENCE_MS = 120_000;
+
+/** The command that runs now, by whatever link it was called. */
+export function thisProgram(): Program {
+  return { words: [process.execPath, HEAP_FLAG, realpathSync(process.argv[1]!)], version: packageVersion() };
+}
+
+export class Supervisor {
+  readonly #settings: Settings;
+  readonly #log: ReturnType<typeof plainLog>;
+  readonly #policy = new CrashPolicy();
+  /** Settles with the exit code when nothing is served any more. */
+  readonly ended: Promise<number>;
+  #end!: (code: number) => void;
+  #listeners!: Listeners;
+  #child!: ServingProcess;
+  #program = thisProgram();
+  #past: Past = { deaths: 0, lastDeath: null, lastUpgrade: null };
+  #readOnly: string | null = null;
+  #isClaimed = false;
+  /** A signal that came while nobody served. */
+  #signal: NodeJS.Signals | null = null;
+  #serves = false;
+
+  private constructor(settings: Settings) {
+    this.#settings = settings;
+    this.#log = plainLog(settings.logShape, 'supervisor');
+    this.ended = new Promise((settle) => (this.#end = settle));
+  }
+
+  /** Returns when the volume is mounted. Throws LcfsError if that fails; nothing is left of it then. */
+  static async start(settings: Settings): Promise<Supervisor> {
+    const supervisor = new Supervisor(settings);
+    prepareMountpoint(settings.mountpoint, (text) => supervisor.#log('warn', text));
+    // Sockets and the log are for root alone; the working directory must not keep a file system busy.
+    process.umask(0o077);
+    process.chdir('/');
+    prepareSocketFolder(settings.control);
+    await refuseSecondDaemon(settings);
+    supervisor.#claim(false);
+    supervisor.#listeners = await makeListeners(settings);
+    try {
+      await supervisor.#begin();
+    } catch (error) {
+      supervisor.#letGo();
+      throw error;
+    }
+    return supervisor;
+  }
+
+  async #begin(): Promise<void> {
+    if (!(await this.#spawn(false))) throw startFailure(await this.#child.ended);
+    // A volume that was just made has no lock of ours yet.
+    this.#claim(true);
+    void this.#supervise();
+  }
+
+  #claim(serving: boolean): void {
+    if (this.#isClaimed) return;
+    try {
+      claimDevice(this.#settings.device, serving);
+      this.#isClaimed = true;
+    } catch (error) {
+      const isMissing = error instanceof LcfsError && error.code === 'not-found';
+      // It may be made with --format; if not, the serving process says so.
+      if (!isMissing || serving) throw error;
+    }
+  }
+
+  /** Passes a signal on to the process that serves, or to the next one. */
+  signal(name: NodeJS.Signals): void {
+    if (this.#serves || this.#past.deaths === 0) this.#child.signal(name);
+    else this.#signal = name;
+  }
+
+  /** Starts a serving process; false if it ends before it serves. */
+  async #spawn(takeover: boolean): Promise<boolean> {
+    this.#serves = false;
+    const child = new ServingProcess(this.#handover(takeover));
+    this.#child = child;
+    const impatience = setTimeout(() => child.signal('SIGKILL'), START_PATIENCE_MS);
+    this.#serves = await child.started;
+    clearTimeout(impatience);
+    if (this.#serves && this.#signal !== null) child.signal(this.#signal);
+    return this.#serves;
+  }
+
+  #handover(takeover: boolean): Handover {
+    return {
+      version: HANDOVER_VERSION,
+      supervisor: process.pid,
+      program: this.#program,
+      settings: this.#settings,
+      listeners: this.#listeners,
+      descriptors: [...descriptorsOf(this.#listeners), this.#settings.logShape.fd].filter((fd) => fd > 2),
+      takeover,
+      readOnly: this.#readOnly,
+      past: this.#past,
+    };
+  }
+
+  async #supervise(): Promise<void> {
+    for (;;) {
+      const end = await this.#child.ended;
+      const code = await this.#followUp(end);
+      if (code === null) continue;
+      this.#letGo();
+      this.#end(code);
+      return;
+    }
+  }
+
+  /** Sees to it that a volume is served again. Returns the code to end with, or null. */
+  async #followUp(end: End): Promise<number | null> {
+    if (end.served && (end.code === 0 || end.code === 1)) return end.code;
+    if (end.code === EXIT_HANDED_OVER && end.next !== undefined) return this.#handOver(end.next.program);
+    return this.#survive(end);
+  }
+
+  async #survive(end: End): Promise<number | null> {
+    const cause = describeEnd(end);
+    this.#past = { ...this.#past, deaths: this.#past.deaths + 1, lastDeath: { at: new Date().toISOString(), cause } };
+    this.#log('error', `the serving process ${cause}`);
+    const verdict = TAKES_OVER ? this.#policy.died(performance.now()) : 'end';
+    if (verdict === 'end') return this.#giveUp();
+    if (verdict === 'read-only') this.#readOnly ??= readOnlyReason(cause, this.#settings.mountpoint);
+    await this.#spawn(true);
+    return null;
+  }
+
+  async #handOver(program: Program | null): Promise<number | null> {
+    if (program === null) {
+      this.#policy.resume();
+      this.#readOnly = null;
+      await this.#spawn(true);
+      return null;
+    }
+    const before = this.#program;
+    this.#program = program;
+    const upgrade = { at: new Date().toISOString(), version: program.version };
+    this.#past = { ...this.#past, lastUpgrade: { ...upgrade, failure: null } };
+    if (await this.#spawn(true)) return null;
+    const failure = `the program for it (${program.words.join(' ')}) ${describeEnd(await this.#child.ended)}`;
+    this.#log('error', `upgrade failed: ${failure}; LCFS ${before.version} serves on`);
+    this.#program = before;
+    this.#past = { ...this.#past, lastUpgrade: { ...upgrade, failure } };
+    await this.#spawn(true);
+    return null;
+  }
+
+  #giveUp(): number {
+    const { mountpoint, device } = this.#settings;
+    this.#log(
+      'fatal',
+      `the serving process is not started again: ${mountpoint} is served no longer. ` +
+        `Prove the volume with lcfs check ${device}, then start it again with lcfs daemon`,
+    );
+    return EXIT_BUG;
+  }
+
+  /** Nothing is served any more: what a serving process would have taken away goes, and who still waits gets errors. */
+  #letGo(): void {
+    removeSocketFiles(this.#listeners.files);
+    for (const fd of descriptorsOf(this.#listeners)) close(fd);
+  }
+}
+
+function startFailure(end: End): LcfsError {
+  if (end.failure !== null) return errorOf(end.failure);
+  return errorOf({ code: 'internal', message: `the daemon ended while it started: it ${describeEnd(end)}` });
+}
+
+function readOnlyReason(cause: string, mountpoint: string): string {
+  return (
+    `the serving process died ${DEATHS_MAX} times within a minute (the last one ${cause}), so nothing is changed any more: ` +
+    `reading works. Find the cause in the log, then allow changes with lcfs resume ${mountpoint}`
+  );
+}
+
+/** From -1000 (never) to 1000 (first of all): below that of the serving process, which is started again if it is ended. */
+const OOM_SCORE_ADJUSTMENT = -950;
+
+/** When memory runs out, others go first. */
+export function spareSupervisor(): void {
+  try {
+    const present = Number(readFileSync('/proc/self/oom_score_adj', 'utf8'));
+    writeFileSync('/proc/self/oom_score_adj', String(Math.min(present, OOM_SCORE_ADJUSTMENT)));
+  } catch {
+    // Not allowed in every container; nothing depends on it.
+  }
+}
