@@ -30,7 +30,6 @@ export function statusLines(status: Status): [string, string][] {
     ['mounted on', status.mountpoint],
     ['daemon', `pid ${status.pid}, LCFS ${status.version}, since ${status.started}, ${formatSize(status.memoryBytes)} resident`],
     ['supervisor', supervisorText(status)],
-    ...(status.readOnly === null ? [] : [['READ-ONLY', status.readOnly] satisfies [string, string]]),
     ['space', `${size(total)}: ${size(used)} used (${Math.round((used / total) * 100)} %), ${size(free)} free`],
     ['layers', String(status.layers)],
     ['checkpoint', `generation ${status.generation}, every ${status.syncerSeconds} s when something changed`],

@@ -51,8 +51,6 @@ export interface Status {
   supervisor: number | null;
   /** Version of what one serving process hands over to the next. */
   handover: number;
-  /** Why nothing may be changed; null: changes are allowed. */
-  readOnly: string | null;
   /** How many serving processes died under this supervisor. */
   deaths: number;
   /** When the last of them died, and of what. */

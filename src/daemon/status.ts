@@ -10,7 +10,7 @@ import { PROTOCOL_VERSION, type Status } from './protocol.js';
 import { packageVersion } from './version.js';
 
 export function describeStatus(
-  { settings, supervisor, readOnly, past }: Handover,
+  { settings, supervisor, past }: Handover,
   supervised: boolean,
   session: Pick<FuseSession, 'transport' | 'passthrough'>,
   started: Date,
@@ -23,7 +23,6 @@ export function describeStatus(
     pid: process.pid,
     supervisor: supervised ? supervisor : null,
     handover: HANDOVER_VERSION,
-    readOnly,
     ...past,
     started: started.toISOString(),
     volume: info.path,
