@@ -41,8 +41,12 @@ const SUBTYPE = 'lcfs-contents';
  * page cache, so beyond eight threads another one for each CPU would save little against its 12 MiB.
  */
 const NEEDS = { entries: 4, threads: 8 };
-/** As much as the mount's own would be reads the whole of most libraries for the first page that is touched. */
-const READ_AHEAD_KIB = 512;
+/**
+ * What is read in order has up to two requests of 1 MiB under way before it is asked for. A page that is touched in a mapping
+ * brings as much of what lies around it, so that most libraries come whole: with 512 KiB programs that start read the device
+ * a third to three times more often, for a tenth to a third fewer bytes.
+ */
+const READ_AHEAD_KIB = 2048;
 const SWEEP_MS = 5000;
 /** Requests that get no reply. */
 const SILENT: ReadonlySet<number> = new Set([FORGET, BATCH_FORGET, INTERRUPT]);

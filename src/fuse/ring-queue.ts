@@ -10,16 +10,17 @@
  *
  * FORGET, INTERRUPT and what came before the ring was ready arrive on /dev/fuse all the same (device-queue.ts).
  *
- * Memory of an entry:
+ * Memory of an entry, a page in the first part of the buffer and WRITE_BYTES_MAX in the second, which is for the device to read into:
  *   header buffer       in header or out header, arguments at RING_ARGUMENTS, then commit id and length of the payload
  *   two iovecs          at IOVECS, for registration
  *   scratch             at SCRATCH
- *   payload             at the next page: WRITE_BYTES_MAX
+ *   payload             in the second part
  */
 import { allowDeferral, deferredBlock, deferredCount, forbidDeferral, forgetDeferral } from '../engine/deferral.js';
 import { DEFERRED_BLOCKS_MAX, currentDevice } from '../engine/device.js';
 import { ReadPlan, planFd, provePlan } from '../engine/planned-read.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
+import { bulkBuffer } from '../linux/bulk-buffer.js';
 import { ioBuffer, type IoBuffer } from '../linux/libc.js';
 import { SQE, UringUnavailable, type Uring } from '../linux/uring.js';
 import { ECONNABORTED, EINTR, ENODEV, ENOTCONN } from '../linux/errno.js';
@@ -64,20 +65,20 @@ class RingEntry {
   outstanding = 0;
   hasFailed = false;
 
-  constructor(io: IoBuffer, words: Uint32Array, at: number, queue: number) {
+  constructor(io: IoBuffer, words: Uint32Array, at: number, payload: number, queue: number) {
     this.queue = queue;
     this.header = at / 4;
     this.request = new Request(io, words, {
       head: at / 4,
       args: (at + P.RING_ARGUMENTS) / 4,
-      payload: at + PAGE,
-      reply: at + PAGE,
+      payload,
+      reply: payload,
       replyBytes: WRITE_BYTES_MAX,
       scratch: at + SCRATCH,
     });
     this.request.mayAnswerLater = true;
     this.writeIovec(0, at, P.RING_HEADER_BYTES);
-    this.writeIovec(1, at + PAGE, WRITE_BYTES_MAX);
+    this.writeIovec(1, payload, WRITE_BYTES_MAX);
   }
 
   /** A request has arrived. */
@@ -115,11 +116,12 @@ export class RingQueues {
     this.ring = ring;
     this.device = device;
     const total = shares.reduce((sum, share) => sum + share.entries, 0);
-    const io = ioBuffer(total * ENTRY_MEMORY_BYTES);
+    const io = bulkBuffer(total * PAGE, total * WRITE_BYTES_MAX);
     const words = wordsOf(io);
     for (const { queue, entries } of shares) {
       for (let i = 0; i < entries; i++) {
-        this.entries.push(new RingEntry(io, words, this.entries.length * ENTRY_MEMORY_BYTES, queue));
+        const index = this.entries.length;
+        this.entries.push(new RingEntry(io, words, index * PAGE, total * PAGE + index * WRITE_BYTES_MAX, queue));
       }
     }
   }
@@ -203,14 +205,14 @@ export class RingQueues {
   private fetchRuns(entry: RingEntry, tag: number): void {
     const { plan } = entry;
     const to = entry.request.io.address + entry.request.reply;
-    const fd = planFd(plan);
     entry.outstanding = plan.waiting;
     entry.hasFailed = false;
     for (let i = 0; i < plan.waiting; i++) {
       const run = plan.waitsFor[i]!;
       const address = to + plan.runAt[run]! * BLOCK_BYTES;
       const offset = plan.runBlock[run]! * BLOCK_BYTES;
-      this.ring.prepareRead(fd, address, plan.runBlocks[run]! * BLOCK_BYTES, offset, tag + (FOR_RUN + run) * ENTRIES_MAX);
+      const bytes = plan.runBlocks[run]! * BLOCK_BYTES;
+      this.ring.prepareRead(planFd(plan, run), address, bytes, offset, tag + (FOR_RUN + run) * ENTRIES_MAX);
     }
   }
 
