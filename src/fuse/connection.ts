@@ -50,7 +50,7 @@ export function answerInit(device: number, wishes: Wishes): Negotiated {
 export function rolesFor(uring: boolean, needs = SERVE_ALL): WorkerRole[] {
   if (uring) return ringRoles(possibleCpus(), onlineCpus(), needs);
   const count = Math.min(Math.max(onlineCpus().length, 2), DEVICE_THREADS_MAX);
-  return Array.from({ length: count }, (_, index) => ({ kind: 'device', clone: index > 0 }));
+  return Array.from({ length: count }, (_, index) => ({ kind: 'device', clone: index > 0, beside: false }));
 }
 
 /** Raises the read-ahead of a mount; without it everything works, only slower. */

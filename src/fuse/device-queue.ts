@@ -87,15 +87,25 @@ export function isEnd(error: number): boolean {
   return error === -ENODEV || error === -ECONNABORTED;
 }
 
-/** Serves requests of `queue` until the connection ends. Throws if the descriptor fails otherwise. */
-export function serveDevice(queue: DeviceQueue): void {
+/**
+ * How long a thread beside rings rests after a FORGET. Whoever unlinks a file would have to wake it for each one, on another
+ * CPU, and wait for the layer's lock afterwards; so it gets a batch of them.
+ */
+const REST_MS = 1;
+const rest = new Int32Array(new SharedArrayBuffer(4));
+
+/** Serves requests of `queue` until the connection ends, `beside` rings or alone. Throws if the descriptor fails otherwise. */
+export function serveDevice(queue: DeviceQueue, beside: boolean): void {
   for (;;) {
     const received = queue.receive();
     if (received < 0) {
       if (isEnd(received)) return;
       throw new Error(`reading /dev/fuse failed with error ${-received}`);
     }
-    if (received > 0) answerRequest(queue, serve(queue.request));
+    if (received === 0) continue;
+    const result = serve(queue.request);
+    if (result !== NO_REPLY) answerRequest(queue, result);
+    else if (beside) Atomics.wait(rest, 0, 0, REST_MS);
   }
 }
 

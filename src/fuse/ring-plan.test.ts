@@ -8,7 +8,7 @@ const cpus = (count: number): number[] => Array.from({ length: count }, (_, cpu)
 describe('the plan of ring threads', () => {
   it('pins a thread to each CPU, with one more for /dev/fuse', () => {
     assert.deepEqual(ringRoles(cpus(2), cpus(2)), [
-      { kind: 'device', clone: false },
+      { kind: 'device', clone: false, beside: true },
       { kind: 'ring', shares: [{ queue: 0, entries: QUEUE_ENTRIES }], cpus: [0] },
       { kind: 'ring', shares: [{ queue: 1, entries: QUEUE_ENTRIES }], cpus: [1] },
     ]);

@@ -34,7 +34,7 @@ export const SERVE_ALL: RingNeeds = { entries: QUEUE_ENTRIES, threads: RING_THRE
 export function ringRoles(possible: readonly number[], online: readonly number[], needs = SERVE_ALL): WorkerRole[] {
   const entries = Math.min(needs.entries, queueEntries(possible.length, online.length));
   const count = Math.min(online.length, needs.threads);
-  const roles: WorkerRole[] = [{ kind: 'device', clone: false }];
+  const roles: WorkerRole[] = [{ kind: 'device', clone: false, beside: true }];
   for (let thread = 0; thread < count; thread++) {
     const cpus = online.filter((_, index) => index % count === thread);
     const others = possible.filter((cpu) => !online.includes(cpu)).filter((_, index) => index % count === thread);

@@ -28,8 +28,11 @@ import { UringUnavailable, Uring } from '../linux/uring.js';
 
 /** How a thread gets its requests. */
 export type WorkerRole =
-  /** From /dev/fuse, through the connection's own descriptor or another one of the same connection. */
-  | { readonly kind: 'device'; readonly clone: boolean }
+  /**
+   * From /dev/fuse, through the connection's own descriptor or another one of the same connection. `beside` rings, for what
+   * nobody waits for.
+   */
+  | { readonly kind: 'device'; readonly clone: boolean; readonly beside: boolean }
   /** From the ring queues named, on the CPUs named. */
   | { readonly kind: 'ring'; readonly shares: readonly QueueShare[]; readonly cpus: readonly number[] };
 
@@ -70,11 +73,11 @@ function tell(message: WorkerMessage): void {
   parentPort!.postMessage(message);
 }
 
-function serveDeviceRole(clone: boolean): void {
+function serveDeviceRole(clone: boolean, beside: boolean): void {
   const device = clone ? cloneDevice(task.device) : task.device;
   const queue = new DeviceQueue(device);
   tell({ kind: 'ready' });
-  serveDevice(queue);
+  serveDevice(queue, beside);
   if (clone) closeDevice(device);
 }
 
@@ -114,7 +117,7 @@ function main(): void {
   attachVolume(task.handle);
   if (task.service === 'volume') prepareVolume();
   else prepareContent();
-  if (task.role.kind === 'device') serveDeviceRole(task.role.clone);
+  if (task.role.kind === 'device') serveDeviceRole(task.role.clone, task.role.beside);
   else serveRingRole(task.role.shares, task.role.cpus);
 }
 
