@@ -26,7 +26,7 @@ import { ACL_CHANGES, followMode, hasAcl } from './acl.js';
 import { readClock } from './clock.js';
 import { changeInode, findInode, findRegular, keepFound, ownContents, stampAccess, stampChange, stampModification } from './inode.js';
 import { abandon, beginWrite, end, opLayer } from './operation.js';
-import { dropCapability, withoutSetIds } from './privileges.js';
+import { dropCapability, foreseeCapability, withoutSetIds } from './privileges.js';
 import { truncate } from './truncate.js';
 
 /** Which attributes to change (FATTR_… of linux/fuse.h); other bits do not matter here. */
@@ -129,7 +129,9 @@ function apply(ino: Ino, valid: number, change: AttributeChange, isRoomy: boolea
   const losesPrivileges = changesOwner(valid) || (valid & KILL_SET_IDS) !== 0;
   const mode = newMode(inodeMode(old), valid, change, losesPrivileges);
   const features = inodeFlags(old);
-  if ((valid & SET_MODE) !== 0 && hasAcl(old)) followMode(ino, mode);
+  const hasRules = (valid & SET_MODE) !== 0 && hasAcl(old);
+  if (losesPrivileges) foreseeCapability(ino, features);
+  if (hasRules) followMode(ino, mode);
   if (losesPrivileges) dropCapability(ino, features);
   readClock();
   const at = changeInode(ino);

@@ -2,10 +2,10 @@
  * The catalog: the B+tree of the volume itself. Layers, their names, properties and children, and the block groups.
  * Callers hold CATALOG_LOCK; those that change it also the checkpoint lock (shared). See docs/FORMAT.md for the keys.
  */
-import { CATALOG_OWNER, CHILD, LAYER_NAME, NAME, REMOVING, type LayerIndex } from '../layout/constants.js';
+import { CATALOG_OWNER, CHILD, LAYER, LAYER_NAME, NAME, PROPERTY, REMOVING, type LayerIndex } from '../layout/constants.js';
 import { B, W } from '../layout/memory.js';
 import { CATALOG_ROOT } from './arena.js';
-import { fail } from './errors.js';
+import { fail, inconsistent } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { refuseBrokenCatalog } from './read-only.js';
 import { find, findForUpdate, insert, next, recordBytes, recordType, remove, seek, useTree, valueOf } from './tree.js';
@@ -79,6 +79,28 @@ export function layerName(layer: LayerIndex): Buffer {
   useCatalog();
   const record = find(layer, LAYER_NAME, 0, 0);
   return record === 0 ? Buffer.alloc(0) : bytesOf(record, 0);
+}
+
+// Before the first change all that it will change is read, and must be as it should
+
+/** For a layer that is about to be made. */
+export function foreseeNewLayer(layer: LayerIndex, parent: LayerIndex): void {
+  useCatalog();
+  const isThere = find(layer, LAYER, 0, 0) !== 0 || find(layer, LAYER_NAME, 0, 0) !== 0 || find(layer, PROPERTY, 0, 0) !== 0;
+  if (isThere || (parent !== 0 && find(parent, CHILD, 0, layer) !== 0)) throw inconsistent('a layer to come is there', layer, parent);
+}
+
+/** For a layer whose name is about to be removed. */
+export function foreseeName(layer: LayerIndex): void {
+  const name = layerName(layer);
+  if (name.length === 0 || findName(name, 0, name.length) !== layer) throw inconsistent('a layer has no name that leads to it', layer);
+}
+
+/** For a layer that is about to be taken out. */
+export function foreseeRemoval(layer: LayerIndex, parent: LayerIndex): void {
+  foreseeName(layer);
+  if (find(0, REMOVING, 0, layer) !== 0) throw inconsistent('a layer is removed already', layer);
+  if (parent !== 0 && find(parent, CHILD, 0, layer) === 0) throw inconsistent('a layer is no child of its parent', layer, parent);
 }
 
 export function addChild(parent: LayerIndex, child: LayerIndex): void {

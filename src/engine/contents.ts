@@ -16,7 +16,7 @@ import { readBlocks } from './device.js';
 import { countFromZero, extentStart, extentSum, nextExtent, seekExtent, storedBlocks } from './extents.js';
 import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, setInodeSize, stampContents } from './inode.js';
 import { abandon, beginRead, beginWrite, end } from './operation.js';
-import { dropCapability, withoutSetIds } from './privileges.js';
+import { dropCapability, foreseeCapability, withoutSetIds } from './privileges.js';
 import { abandonStore, STORE_BLOCKS_MAX, storeBytes, storeChanges } from './store.js';
 
 /** Flag of `write`: the writer may not keep set-user-id and set-group-id bits. */
@@ -140,6 +140,7 @@ function writeBytes(ino: Ino, offset: number, size: number, from: number, flags:
   const old = findRegular(ino);
   if (old < 0) return old;
   const features = inodeFlags(old);
+  foreseeCapability(ino, features);
   countFromZero();
   const written = storeBytes(ino, offset, size, from);
   if (written < 0) return written;

@@ -58,8 +58,12 @@ const DIRECTORY = 4;
 /** Directories with more entries than this are listed in hash order, not by name, and never all at once. */
 const SORTED_ENTRIES_MAX = 65_536;
 
+/** The directories on the way to what is being looked at. */
+type Trail = Set<Ino>;
+
 /** Old inodes that changed, and the entries (by offset) of old directories that have to be looked at. */
 interface Notes {
+  trail: Trail;
   changed: Set<Ino>;
   /** Directory -> offsets of its entries, as `hi * 2^32 + lo` cannot be exact: high words with a list of low words. */
   entries: Map<Ino, Map<number, Set<number>>>;
@@ -71,7 +75,7 @@ interface Notes {
  */
 export function* diffLayers(layer: string, base: string | null): Generator<Change> {
   const newer = indexOf(layer);
-  if (base === null) return yield* everythingBelow(newer, ROOT_INO, Buffer.alloc(0));
+  if (base === null) return yield* everythingBelow(newer, ROOT_INO, Buffer.alloc(0), new Set([ROOT_INO]));
   const older = indexOf(base);
   const nextOld = nextInoOf(older);
   const notes = compareTrees(newer, older, nextOld);
@@ -111,7 +115,7 @@ function nextInoOf(layer: LayerIndex): Ino {
 // Step 1
 
 function compareTrees(newer: LayerIndex, older: LayerIndex, nextOld: Ino): Notes {
-  const notes: Notes = { changed: new Set(), entries: new Map() };
+  const notes: Notes = { trail: new Set([ROOT_INO]), changed: new Set(), entries: new Map() };
   withRoots(newer, older, (a, b) => {
     const left = new Walker(a);
     const right = new Walker(b);
@@ -302,7 +306,7 @@ function* compareEntries(
     const entry = now.get(key);
     const old = before.get(key);
     if (entry === undefined) yield change(DELETED, path, old!);
-    else if (old === undefined) yield* addition(newer, path, entry);
+    else if (old === undefined) yield* addition(newer, path, entry, notes.trail);
     else yield* difference(newer, older, path, entry, old, notes);
   }
 }
@@ -316,23 +320,36 @@ function change(kind: Change['kind'], path: Buffer, entry: Entry): Change {
   return { kind, path: joined(path, entry.name), ino: entry.ino, type: entry.type };
 }
 
-function* addition(layer: LayerIndex, path: Buffer, entry: Entry): Generator<Change> {
+function* addition(layer: LayerIndex, path: Buffer, entry: Entry, trail: Trail): Generator<Change> {
   yield change(ADDED, path, entry);
-  if (entry.type === DIRECTORY) yield* everythingBelow(layer, entry.ino, joined(path, entry.name));
+  if (entry.type === DIRECTORY) yield* onTrail(trail, entry.ino, everythingBelow(layer, entry.ino, joined(path, entry.name), trail));
+}
+
+/** Yields what lies below a directory. Throws LcfsError if that is below itself, as on a damaged volume. */
+function* onTrail(trail: Trail, dir: Ino, below: Generator<Change>): Generator<Change> {
+  if (trail.has(dir)) throw new LcfsError('io', `directory ${dir} lies below itself: the volume is damaged, lcfs check tells more`);
+  trail.add(dir);
+  yield* below;
+  trail.delete(dir);
 }
 
 function* difference(newer: LayerIndex, older: LayerIndex, path: Buffer, entry: Entry, old: Entry, notes: Notes): Generator<Change> {
   const below = joined(path, entry.name);
   if (entry.ino === old.ino) {
     if (notes.changed.has(entry.ino)) yield change(MODIFIED, path, entry);
-    if (entry.type === DIRECTORY && notes.entries.has(entry.ino)) yield* changesIn(newer, older, entry.ino, below, notes);
+    if (entry.type === DIRECTORY && notes.entries.has(entry.ino))
+      yield* onTrail(notes.trail, entry.ino, changesIn(newer, older, entry.ino, below, notes));
     return;
   }
   // Another file took the name. A directory in place of a directory is compared entry by entry.
   yield change(MODIFIED, path, entry);
   if (entry.type !== DIRECTORY) return;
-  if (old.type !== DIRECTORY) yield* everythingBelow(newer, entry.ino, below);
-  else yield* compareEntries(newer, older, below, allEntries(newer, entry.ino), allEntries(older, old.ino), notes);
+  yield* onTrail(notes.trail, entry.ino, inPlaceOf(newer, older, entry, old, below, notes));
+}
+
+function* inPlaceOf(newer: LayerIndex, older: LayerIndex, entry: Entry, old: Entry, path: Buffer, notes: Notes): Generator<Change> {
+  if (old.type !== DIRECTORY) yield* everythingBelow(newer, entry.ino, path, notes.trail);
+  else yield* compareEntries(newer, older, path, allEntries(newer, entry.ino), allEntries(older, old.ino), notes);
 }
 
 function allEntries(layer: LayerIndex, dir: Ino): Map<string, Entry> {
@@ -342,10 +359,10 @@ function allEntries(layer: LayerIndex, dir: Ino): Map<string, Entry> {
 }
 
 /** Everything below a directory, as additions. */
-function* everythingBelow(layer: LayerIndex, dir: Ino, path: Buffer): Generator<Change> {
+function* everythingBelow(layer: LayerIndex, dir: Ino, path: Buffer, trail: Trail): Generator<Change> {
   for (const batch of entryBatches(layer, dir)) {
     batch.sort((a, b) => Buffer.compare(a.name, b.name));
-    for (const entry of batch) yield* addition(layer, path, entry);
+    for (const entry of batch) yield* addition(layer, path, entry, trail);
   }
 }
 

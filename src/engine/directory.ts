@@ -34,7 +34,7 @@ import {
 } from '../layout/records.js';
 import { EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, ESTALE } from '../linux/errno.js';
 import { isDirectory } from '../linux/mode.js';
-import { fail } from './errors.js';
+import { fail, inconsistent } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { changeInode, findInode, setInodeSize, stampEntries } from './inode.js';
 import { find, findForUpdate, insert, next, recordBytes, recordType, remove, seek, valueOf } from './tree.js';
@@ -156,6 +156,11 @@ export function retargetEntry(dir: Ino, hi: number, lo: number, from: Ino, to: I
   if (!remove(from, LINK, hi, lo)) fail('D1: the back reference exists', dir, from);
 }
 
+/** Reads the back reference of an inode that will be removed with its entry, which must be there (D1). */
+export function foreseeBackReference(ino: Ino, hi: number, lo: number): void {
+  if (find(ino, LINK, hi, lo) === 0) throw inconsistent('an inode does not refer back to its name', ino);
+}
+
 /** Removes the entry with that key and the back reference of `ino`. The directory is not touched. */
 export function removeEntry(dir: Ino, hi: number, lo: number, ino: Ino): void {
   if (!remove(dir, DIRENT, hi, lo)) fail('D1: the entry exists', dir, ino);
@@ -179,12 +184,19 @@ export function parentOf(ino: Ino): Ino {
   return isLink ? linkParent(valueOf(record)) : ino;
 }
 
-/** Whether directory `dir` is `ancestor` or lies below it. */
+/** Whether directory `dir` is `ancestor` or lies below it. Throws BlockError if directories lead in a circle. */
 export function liesWithin(dir: Ino, ancestor: Ino): boolean {
-  for (;;) {
+  // Brent's way: a place that is passed, and set anew after twice as many steps, is met again in a circle.
+  let passed = dir;
+  for (let steps = 1, limit = 2; ; steps++) {
     if (dir === ancestor) return true;
     const parent = parentOf(dir);
     if (parent === dir) return false;
+    if (parent === passed) throw inconsistent('directories lead in a circle', dir, parent);
     dir = parent;
+    if (steps < limit) continue;
+    passed = dir;
+    steps = 0;
+    limit *= 2;
   }
 }

@@ -36,6 +36,11 @@ export class BlockError extends Error {
   }
 }
 
+/** Records that each have a right shape do not go together. Ends as EIO, as what is there cannot be what was meant. */
+export function inconsistent(what: string, a = 0, b = 0): BlockError {
+  return new BlockError(0, `the volume is damaged: ${what} (${a}, ${b}); lcfs check tells more`);
+}
+
 /** An invariant does not hold. */
 export class Bug extends Error {}
 

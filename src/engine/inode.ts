@@ -30,6 +30,7 @@ import {
   layerInodes,
   layerNextIno,
   layerState,
+  recordKey0,
   setInodeAtimeHi,
   setInodeAtimeLo,
   setInodeAtimeNsec,
@@ -58,9 +59,9 @@ import { EINVAL, EISDIR, ENOSPC, ESTALE } from '../linux/errno.js';
 import { isDirectory, isRegular } from '../linux/mode.js';
 import { THREAD_WORDS, scratchAt } from './arena.js';
 import { nowHi, nowLo, nowNsec } from './clock.js';
-import { fail } from './errors.js';
+import { fail, inconsistent } from './errors.js';
 import { abandon, beginRead, end, opLayer, opRecord } from './operation.js';
-import { find, findForUpdate, insert, remove, valueOf } from './tree.js';
+import { find, findForUpdate, insert, remove, seek, valueOf } from './tree.js';
 
 const WORD_RANGE = 0x1_0000_0000;
 const FOUND_OFFSET = THREAD_WORDS - 32;
@@ -134,6 +135,13 @@ export function findInode(ino: Ino): number {
   return record === 0 ? 0 : valueOf(record);
 }
 
+/** Address of the inode that a name leads to. Throws BlockError if there is none, as only a damaged volume has it. */
+export function findNamed(ino: Ino): number {
+  const at = findInode(ino);
+  if (at === 0) throw inconsistent('a name leads to no inode', ino);
+  return at;
+}
+
 /** Address of a regular file's inode for reading; -ESTALE, -EISDIR or -EINVAL if there is none. */
 export function findRegular(ino: Ino): number {
   const at = findInode(ino);
@@ -153,7 +161,8 @@ export function changeInode(ino: Ino): number {
 export function nextIno(): Ino {
   const ino = layerNextIno(opRecord());
   if (ino > INO_MAX) return -ENOSPC;
-  foresee(ino, INODE, 0, 0);
+  const record = seek(ino, INODE, 0, 0);
+  if (record !== 0 && recordKey0(record) === ino) throw inconsistent('the next inode is there already', ino);
   return ino;
 }
 

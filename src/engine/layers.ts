@@ -80,6 +80,9 @@ import {
   addRemoving,
   childrenOf,
   findName,
+  foreseeName,
+  foreseeNewLayer,
+  foreseeRemoval,
   insertInCatalog,
   layerName,
   nextInCatalog,
@@ -152,6 +155,15 @@ function nameBytes(name: string): Buffer {
 
 function noSuchLayer(name: string): LcfsError {
   return new LcfsError('not-found', `there is no layer "${name}"; lcfs layer ls lists the layers`);
+}
+
+/** Pins the slot of a layer; 0 if there is none. Throws LcfsError('io'). */
+function pinLayer(index: LayerIndex): number {
+  try {
+    return acquireSlot(index);
+  } catch (error) {
+    throw translate(error);
+  }
 }
 
 /** Runs with the catalog locked for reading. */
@@ -289,7 +301,7 @@ const STATES: Record<number, LayerState> = {
 /** Describes a layer. Throws LcfsError('not-found'). */
 export function layerInfo(layer: string | LayerIndex): LayerInfo {
   const index = typeof layer === 'string' ? indexOf(layer) : layer;
-  const slot = acquireSlot(index);
+  const slot = pinLayer(index);
   if (slot === 0) throw noSuchLayer(String(layer));
   try {
     return describe(index, slot);
@@ -389,6 +401,7 @@ export function createLayer(name: string, options: CreateOptions = {}): LayerInd
         if (findName(bytes, 0, bytes.length) >= 0)
           throw new LcfsError('exists', `layer "${name}" exists already; choose another name or remove it`);
         if (parentSlot !== 0 && layerState(slotRecord(parentSlot)) === LAYER_REMOVING) throw noSuchLayer(options.parent!);
+        foreseeNewLayer(W[NEXT_LAYER]!, parent);
         needBlocks(properties.reduce((blocks, [key, value]) => blocks + blocksToPut(key, value), 0));
         return Math.ceil((options.quotaBytes ?? 0) / BLOCK_BYTES);
       },
@@ -405,7 +418,7 @@ export function createLayer(name: string, options: CreateOptions = {}): LayerInd
 function withParent<T>(name: string | undefined, work: (slot: number, index: LayerIndex) => T): T {
   if (name === undefined) return work(0, 0);
   const index = indexOf(name);
-  const slot = acquireSlot(index);
+  const slot = pinLayer(index);
   if (slot === 0) throw noSuchLayer(name);
   try {
     return work(slot, index);
@@ -497,7 +510,7 @@ function changeLayer<T, R>(
   change: (prepared: T, record: number, index: LayerIndex, slot: number) => R,
 ): R {
   const index = typeof layer === 'string' ? indexOf(layer) : layer;
-  const slot = acquireSlot(index);
+  const slot = pinLayer(index);
   if (slot === 0) throw noSuchLayer(String(layer));
   const record = slotRecord(slot);
   try {
@@ -538,7 +551,10 @@ export function updateLayer(layer: string | LayerIndex, update: LayerUpdate): vo
     layer,
     update.frees === true,
     (_, index) => {
-      if (newName !== null) refuseTaken(newName, index);
+      if (newName !== null) {
+        refuseTaken(newName, index);
+        foreseeName(index);
+      }
       needBlocks(blocksToStoreAll(index, properties));
     },
     (_, __, index, slot) => {
@@ -591,6 +607,7 @@ export function removeLayer(layer: string | LayerIndex): void {
       (record, index, slot) => {
         refuseStranger(record, parent);
         refuseIfUsed(record, index, slot);
+        foreseeRemoval(index, parent);
         needBlocks(blocksToErase(index));
       },
       (_, record, index) => takeOut(record, index, parentSlot),
@@ -614,6 +631,8 @@ export function replaceLayer(layer: LayerIndex, replacement: LayerIndex, propert
         refuseStranger(record, parent);
         refuseIfUsed(record, index, slot);
         if (layerName(replacement).length === 0) throw noSuchLayer(String(replacement));
+        foreseeRemoval(index, parent);
+        foreseeName(replacement);
         needBlocks(blocksToErase(index) + blocksToStoreAll(replacement, entries));
         return layerName(index);
       },
@@ -630,7 +649,7 @@ export function replaceLayer(layer: LayerIndex, replacement: LayerIndex, propert
 /** Runs with the slot of a layer's parent pinned (0: no parent): with the catalog locked no slot can be loaded. */
 function withParentOf(layer: string | LayerIndex, work: (parentSlot: number, parent: LayerIndex) => void): void {
   const parent = layerInfo(layer).parentIndex ?? 0;
-  const parentSlot = parent === 0 ? 0 : acquireSlot(parent);
+  const parentSlot = parent === 0 ? 0 : pinLayer(parent);
   try {
     work(parentSlot, parent);
   } finally {
@@ -647,8 +666,9 @@ function refuseStranger(record: number, parent: LayerIndex): void {
 function refuseIfUsed(record: number, index: LayerIndex, slot: number): void {
   const name = layerName(index).toString();
   if (layerChildren(record) > 0) {
-    const child = layerName(childrenOf(index)[0]!).toString();
-    throw new LcfsError('busy', `layer "${name}" has children (${layerChildren(record)}, among them "${child}"); remove them first`);
+    const [child] = childrenOf(index);
+    const named = child === undefined ? '' : `, among them "${layerName(child).toString()}"`;
+    throw new LcfsError('busy', `layer "${name}" has children (${layerChildren(record)}${named}); remove them first`);
   }
   const holders = loadSlotMounts(slot);
   if (holders > 0) throw new LcfsError('busy', `layer "${name}" is in use (by ${holders}); unmount it first`);
@@ -701,7 +721,7 @@ export function setQuota(name: string, bytes: number): void {
  * Throws LcfsError('busy') if HELD_LAYERS_MAX others are held.
  */
 export function holdLayer(name: string): number {
-  const slot = acquireSlot(indexOf(name));
+  const slot = pinLayer(indexOf(name));
   if (slot === 0) throw noSuchLayer(name);
   return readCatalog(() => {
     const refused = refuseHold(name, slot);
@@ -726,7 +746,7 @@ function addHolder(slot: number): number {
 
 /** Counts one user less. Returns how many are left; releasing a layer that nobody holds changes nothing. */
 export function releaseLayer(name: string): number {
-  const slot = acquireSlot(indexOf(name));
+  const slot = pinLayer(indexOf(name));
   if (slot === 0) throw noSuchLayer(name);
   try {
     for (;;) {

@@ -7,7 +7,7 @@
  *
  * Names are bytes [at, at + length) of `bytes`. `foundAt` (inode.ts) is filled by everything that finds or makes an inode.
  */
-import { LINK, SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
+import { SYMLINK_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { inodeEntries, inodeGid, inodeLinks, inodeMode, setInodeLinks, setInodeSizeLo } from '../layout/records.js';
 import { EEXIST, EINVAL, EISDIR, ENAMETOOLONG, ENOENT, ENOSPC, ENOTDIR, ENOTEMPTY, EPERM, ESTALE } from '../linux/errno.js';
 import { S_IFCHR, S_IFDIR, S_IFLNK, S_IFMT, S_IFREG, S_ISGID, isDevice, isDirectory, isRegular, isSymlink, kindOf } from '../linux/mode.js';
@@ -27,6 +27,7 @@ import {
   entryLo,
   findDirectory,
   findEntry,
+  foreseeBackReference,
   liesWithin,
   parentOf,
   removeEntry,
@@ -35,7 +36,17 @@ import {
   slotLo,
   takeEntrySlot,
 } from './directory.js';
-import { addInode, changeInode, findInode, foresee, keepFound, nextIno, ownContents, readInodeInOperation, stampChange } from './inode.js';
+import {
+  addInode,
+  changeInode,
+  findInode,
+  findNamed,
+  keepFound,
+  nextIno,
+  ownContents,
+  readInodeInOperation,
+  stampChange,
+} from './inode.js';
 import { abandon, beginRead, beginWrite, end } from './operation.js';
 import { addOrphan, foreseeOrphan, removeOrphan } from './orphans.js';
 import { SYMLINK_CHUNKS_MAX, storeTarget } from './symlink.js';
@@ -292,7 +303,7 @@ function createUnnamed(dir: Ino, mode: number, umask: number, uid: number, gid: 
   const group = newGroup(gid, parent);
   const ino = nextIno();
   if (ino < 0) return ino;
-  foreseeOrphan(ino);
+  foreseeOrphan(ino, false);
   const fullMode = (mode & ~S_IFMT) | S_IFREG;
   const allowed = inherits ? inheritMode(dir, fullMode) : fullMode & ~(umask & 0o777);
   readClock();
@@ -322,8 +333,9 @@ function addName(ino: Ino, dir: Ino, bytes: Uint8Array, at: number, length: numb
   if (inode === 0) return -ESTALE;
   const mode = inodeMode(inode);
   if (isDirectory(mode)) return -EPERM;
+  const isOrphan = inodeLinks(inode) === 0;
   if (!chooseSlot(dir, bytes, at, length, ino)) return -ENOSPC;
-  foreseeOrphan(ino);
+  if (isOrphan) foreseeOrphan(ino, true);
   readClock();
   const changed = changeInode(ino);
   const links = inodeLinks(changed);
@@ -366,7 +378,7 @@ function dropName(dir: Ino, bytes: Uint8Array, at: number, length: number, isDir
   if (ino < 0) return ino;
   const hi = entryHi;
   const lo = entryLo;
-  const inode = findInode(ino);
+  const inode = findNamed(ino);
   if (isDirectory(inodeMode(inode)) !== isDir) return isDir ? -ENOTDIR : -EISDIR;
   if (isDir && inodeEntries(inode) > 0) return -ENOTEMPTY;
   foreseeLoss(ino, hi, lo);
@@ -380,8 +392,9 @@ function dropName(dir: Ino, bytes: Uint8Array, at: number, length: number, isDir
 
 /** Reads what changes when an inode loses the name with that key. */
 function foreseeLoss(ino: Ino, hi: number, lo: number): void {
-  foresee(ino, LINK, hi, lo);
-  foreseeOrphan(ino);
+  foreseeBackReference(ino, hi, lo);
+  const inode = findNamed(ino);
+  if (isDirectory(inodeMode(inode)) || inodeLinks(inode) === 1) foreseeOrphan(ino, false);
 }
 
 /** An inode lost a name: an empty directory its only one. Without any left it becomes an orphan. */
@@ -455,7 +468,7 @@ function renameEntry(
   if (!takeEntrySlot(ino) && !chooseSlot(newDir, newBytes, newAt, newLength, ino)) return -ENOSPC;
   const whiteout = (flags & RENAME_WHITEOUT) === 0 ? 0 : nextIno();
   if (whiteout < 0) return whiteout;
-  foresee(ino, LINK, hi, lo);
+  foreseeBackReference(ino, hi, lo);
   findInode(ino);
   findInode(dir);
   if (entryIno !== 0) foreseeLoss(entryIno, entryHi, entryLo);
@@ -478,11 +491,11 @@ function checkRename(ino: Ino, dir: Ino, target: Ino, newDir: Ino, flags: number
   if (dir !== newDir && targetIsDir && liesWithin(dir, target)) return isExchange ? -EINVAL : -ENOTEMPTY;
   if (isExchange) return 0;
   if (isDir !== targetIsDir) return isDir ? -ENOTDIR : -EISDIR;
-  return targetIsDir && inodeEntries(findInode(target)) > 0 ? -ENOTEMPTY : 0;
+  return targetIsDir && inodeEntries(findNamed(target)) > 0 ? -ENOTEMPTY : 0;
 }
 
 function isDirectoryInode(ino: Ino): boolean {
-  return isDirectory(inodeMode(findInode(ino)));
+  return isDirectory(inodeMode(findNamed(ino)));
 }
 
 /** Moves a name to the key that was chosen last, in the place of the entry that was found last, if there is one. */
@@ -529,6 +542,8 @@ function leaveWhiteout(dir: Ino, bytes: Uint8Array, at: number, length: number, 
 function exchange(ino: Ino, kind: number, dir: Ino, hi: number, lo: number, newDir: Ino): number {
   const target = entryIno;
   const targetKind = entryKind;
+  foreseeBackReference(ino, hi, lo);
+  foreseeBackReference(target, entryHi, entryLo);
   if (!canTakeKey(target, hi, lo, entryHi, entryLo) || !canTakeKey(ino, entryHi, entryLo, hi, lo)) return -ENOSPC;
   retargetEntry(dir, hi, lo, ino, target, targetKind);
   retargetEntry(newDir, entryHi, entryLo, target, ino, kind);

@@ -18,11 +18,11 @@ import { inodeLinks, inodeMode, recordHi, recordKey0, recordLo } from '../layout
 import { ENOSPC } from '../linux/errno.js';
 import { isRegular } from '../linux/mode.js';
 import { ORPHANS_AT, ORPHAN_COUNTERS } from './arena.js';
-import { fail } from './errors.js';
+import { fail, inconsistent } from './errors.js';
 import { countFromZero, storedBlocks } from './extents.js';
-import { addInodeBlocks, changeInode, findInode, foresee, inodeSize, ownContents, removeInode, setInodeSize } from './inode.js';
+import { addInodeBlocks, changeInode, findInode, inodeSize, ownContents, removeInode, setInodeSize } from './inode.js';
 import { abandon, beginRead, beginWrite, end, opLayer, settleForLess } from './operation.js';
-import { insert, recordType, remove, seek } from './tree.js';
+import { find, insert, recordType, remove, seek } from './tree.js';
 import { cutTo, fewerExtents, unmapChanges } from './truncate.js';
 
 /** Extents freed in one operation: 128 × 256 KiB = 32 MiB. */
@@ -52,9 +52,9 @@ export function addOrphan(ino: Ino): void {
   Atomics.add(I, counterOf(opLayer(), ino), 1);
 }
 
-/** Reads the page in which `addOrphan` or `removeOrphan` will change something. */
-export function foreseeOrphan(ino: Ino): void {
-  foresee(0, ORPHAN, 0, ino);
+/** Reads the page in which `addOrphan` or, if it is listed, `removeOrphan` will change something. */
+export function foreseeOrphan(ino: Ino, isListed: boolean): void {
+  if ((find(0, ORPHAN, 0, ino) !== 0) !== isListed) throw inconsistent('an inode and the list of orphans disagree', ino);
 }
 
 /** The inode got a name. */
@@ -104,9 +104,10 @@ function reapStep(layer: LayerIndex, ino: Ino, most: number): number {
 }
 
 function freeSome(ino: Ino, most: number): number {
-  foreseeOrphan(ino);
-  const at = findInode(ino);
+  let at = findInode(ino);
   if (at === 0 || inodeLinks(at) > 0) return 0;
+  foreseeOrphan(ino, true);
+  at = findInode(ino);
   if (isRegular(inodeMode(at)) && !freeContents(ino, inodeSize(at), most)) return MORE;
   if (!removeRecords(ino, Math.max(1, Math.floor(most / EXTENTS_PER_RECORD)))) return MORE;
   removeOrphan(ino);

@@ -13,7 +13,7 @@
  *      in the generation in which the page was allocated. So a page of a closed generation can be written at any time.
  *  P3  Nothing is written to a block that the last complete checkpoint refers to: pages get new blocks (tree.ts) and a
  *      block that is free in a checkpoint is allocated only after that checkpoint is complete (space.ts).
- *  P4  A page that came from the device has the right magic, block number and checksum. Owner and generation are checked
+ *  P4  A page that came from the device has the right magic, block number, checksum and shape (page-shape.ts). Owner and generation are checked
  *      against the pointer that led to it (tree.ts), which finds pages that are valid but old.
  */
 import { BLOCK_BYTES, BLOCK_WORDS, PAGE_MAGIC, type BlockNumber, type LayerIndex } from '../layout/constants.js';
@@ -57,6 +57,7 @@ import { bringNear, readBlocks, writeBlocks } from './device.js';
 import { deferral } from './deferral.js';
 import { BlockError, fail } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
+import { flawOf } from './page-shape.js';
 
 const CLAIMED = -1;
 /** A claimed frame is in the middle of one block of I/O; look again after this many milliseconds. */
@@ -258,6 +259,8 @@ function verifyPage(page: number, block: BlockNumber): void {
   if (pageMagic(page) !== PAGE_MAGIC || pageBlock(page) !== block)
     throw new BlockError(block, `block ${block} is not the tree page that belongs there`);
   if (pageChecksum(page) !== checksumOf(page)) throw new BlockError(block, `tree page in block ${block} has a wrong checksum`);
+  const flaw = flawOf(page);
+  if (flaw !== null) throw new BlockError(block, `tree page in block ${block} has a right checksum, but ${flaw} cannot be right`);
 }
 
 function checksumOf(page: number): number {
@@ -269,17 +272,25 @@ export function sealPage(page: number): void {
   setPageChecksum(page, checksumOf(page));
 }
 
+/** Whether the last `pinPage` has read the page from the device. */
+export let isFresh = false;
+
 /** Pins the page in `block`, reading it if need be. Returns its word address. Throws BlockError or `deferral`. */
 export function pinPage(block: BlockNumber): number {
   for (;;) {
     const cached = pinCached(block);
-    if (cached >= 0) return pageOf(cached);
+    if (cached >= 0) {
+      isFresh = false;
+      return pageOf(cached);
+    }
     if (cached === BUSY) continue;
     const version = stripeVersion;
     if (!bringNear(block, 1, RUN_BLOCKS_READ)) throw deferral; // before a frame is emptied for it
     const frame = takeFrame();
     fillFrame(frame, block);
-    if (publishFrame(frame, block, version) >= 0) return pageOf(frame);
+    if (publishFrame(frame, block, version) < 0) continue;
+    isFresh = true;
+    return pageOf(frame);
   }
 }
 

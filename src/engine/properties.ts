@@ -20,11 +20,12 @@ import {
   setPropertyValueBytes,
 } from '../layout/records.js';
 import { useCatalog } from './catalog.js';
-import { LcfsError, fail } from './errors.js';
+import { LcfsError, fail, inconsistent } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { find, insert, next, recordBytes, recordType, remove, seek, valueOf } from './tree.js';
 
 const CHUNK_BITS = 8;
+const CHUNKS_MASK = (1 << CHUNK_BITS) - 1;
 const COLLISIONS = 16;
 const HASH_MASK = ~0xfff;
 const HEADER_BYTES = PROPERTY_WORDS * 4;
@@ -53,8 +54,23 @@ export function blocksToStore(layer: LayerIndex, key: string, value: string | nu
   useCatalog();
   const bytes = Buffer.from(key);
   const found = findProperty(layer, bytes);
-  const old = found < 0 ? 0 : chunksAt(layer, hashHi, found);
+  const old = found < 0 ? 0 : foreseeChunks(layer, hashHi, found);
+  if (value !== null) foreseeNew(layer);
   return BLOCKS_PER_PROPERTY + 2 * (old + (value === null ? 0 : chunksFor(bytes.length, Buffer.byteLength(value))));
+}
+
+/** Reads the chunks of a property, all of which must be there, before the first is changed. Returns how many there are. */
+function foreseeChunks(layer: LayerIndex, hi: number, lo: number): number {
+  const chunks = chunksAt(layer, hi, lo);
+  for (let chunk = 0; chunk < chunks; chunk++)
+    if (find(layer, PROPERTY, hi, lo + chunk) === 0) throw inconsistent('a part of a property is missing', layer, chunk);
+  return chunks;
+}
+
+/** Reads where a property with the hash of the last look-up will go. */
+function foreseeNew(layer: LayerIndex): void {
+  for (let collision = 0; collision < COLLISIONS; collision++)
+    find(layer, PROPERTY, hashHi, ((hashLo & HASH_MASK) | (collision << CHUNK_BITS)) >>> 0);
 }
 
 /** The same for a layer that is not there yet. */
@@ -80,6 +96,7 @@ export function propertiesOf(layer: LayerIndex): Record<string, string> {
   const properties: Record<string, string> = {};
   let record = seek(layer, PROPERTY, 0, 0);
   while (isProperty(record, layer)) {
+    if ((recordLo(record) & CHUNKS_MASK) !== 0) throw inconsistent('a property has no beginning', layer);
     const keyBytes = propertyKeyBytes(valueOf(record));
     const text = Buffer.allocUnsafe(keyBytes + propertyValueBytes(valueOf(record)));
     record = readChunks(record, text);
@@ -90,9 +107,12 @@ export function propertiesOf(layer: LayerIndex): Record<string, string> {
 
 /** Fills `text` with key and value of the property that begins at `first`. Returns the record behind it. */
 function readChunks(first: number, text: Buffer): number {
+  const [layer, hi, lo] = [recordKey0(first), recordHi(first), recordLo(first)];
   let record = first;
   let done = 0;
-  for (let skip = HEADER_BYTES; done < text.length || skip > 0; skip = 0) {
+  for (let skip = HEADER_BYTES, chunk = 0; done < text.length || skip > 0; skip = 0, chunk++) {
+    const isNext = isProperty(record, layer) && recordHi(record) === hi && recordLo(record) === lo + chunk;
+    if (!isNext || done + recordBytes(record) - skip > text.length) throw inconsistent('a part of a property is missing', layer, chunk);
     const at = valueOf(record) * 4;
     text.set(B.subarray(at + skip, at + recordBytes(record)), done);
     done += recordBytes(record) - skip;

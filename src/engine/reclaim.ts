@@ -9,7 +9,7 @@
  * Invariant R1: all pages and extents of the layer whose keys lie below the cursor are freed, and no others.
  */
 import { writeSync } from 'node:fs';
-import { EXTENT, LAYER, type LayerIndex } from '../layout/constants.js';
+import { EXTENT, LAYER, LAYER_REMOVING, type LayerIndex } from '../layout/constants.js';
 import { I, W } from '../layout/memory.js';
 import {
   childOwner,
@@ -24,6 +24,7 @@ import {
   layerOwnPages,
   layerRootBlockAt,
   layerRootOwner,
+  layerState,
   pageBlock,
   pageGeneration,
   setLayerCursorHi,
@@ -35,7 +36,7 @@ import {
 } from '../layout/records.js';
 import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, GENERATION, REMOVING_LAYERS } from './arena.js';
 import { findInCatalog, nextRemoving, removeFromCatalog, removeRemoving, useCatalog } from './catalog.js';
-import { BlockError } from './errors.js';
+import { BlockError, inconsistent } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { panic } from './operation.js';
 import { markClean, unpinPage } from './pager.js';
@@ -95,7 +96,7 @@ function findRemoving(): LayerIndex | -1 {
 }
 
 function reclaimFrom(index: LayerIndex): void {
-  const slot = acquireInGeneration(index);
+  const slot = acquireRemoved(index);
   layer = index;
   record = slotRecord(slot);
   budget = PAGES_PER_STEP;
@@ -112,6 +113,14 @@ function reclaimFrom(index: LayerIndex): void {
   }
   if (done) forgetLayer(slot);
   else releaseSlot(slot);
+}
+
+/** Pins the slot of a layer that is said to be removed. */
+function acquireRemoved(index: LayerIndex): number {
+  const slot = acquireInGeneration(index);
+  if (slot !== 0 && layerState(slotRecord(slot)) === LAYER_REMOVING) return slot;
+  if (slot !== 0) releaseSlot(slot);
+  throw inconsistent('a layer to reclaim was not removed', index);
 }
 
 /** Frees what is left below a pointer that leads to a page of the layer, the page included. False: out of budget. */

@@ -9,7 +9,7 @@ import { EINVAL, EIO, ESTALE } from '../linux/errno.js';
 import { isSymlink } from '../linux/mode.js';
 import { findInode, inodeSize } from './inode.js';
 import { abandon, beginRead, end } from './operation.js';
-import { find, insert, valueOf } from './tree.js';
+import { find, insert, recordBytes, valueOf } from './tree.js';
 
 /** Chunks of the longest target: ⌈4095 / 976⌉. */
 export const SYMLINK_CHUNKS_MAX = 5;
@@ -43,9 +43,9 @@ function loadTarget(ino: Ino, out: Uint8Array, at: number): number {
   const length = inodeSize(inode);
   for (let done = 0, chunk = 0; done < length; done += VALUE_BYTES_MAX, chunk++) {
     const record = find(ino, SYMLINK, 0, chunk);
-    if (record === 0) return -EIO;
-    const value = valueOf(record) * 4;
     const bytes = Math.min(length - done, VALUE_BYTES_MAX);
+    if (record === 0 || recordBytes(record) !== bytes) return -EIO;
+    const value = valueOf(record) * 4;
     for (let i = 0; i < bytes; i++) out[at + done + i] = B[value + i]!;
   }
   return length;

@@ -49,12 +49,11 @@ import {
 } from '../layout/records.js';
 import { GENERATION, scratchAt } from './arena.js';
 import { forbidDeferral } from './deferral.js';
-import { BlockError, fail } from './errors.js';
-import { markClean, markDirty, newPage, pinPage, unpinPage } from './pager.js';
+import { BlockError, fail, inconsistent } from './errors.js';
+import { DEPTH_MAX } from './page-shape.js';
+import { isFresh, markClean, markDirty, newPage, pinPage, unpinPage } from './pager.js';
 import { WINDOW_PAGES, allocateBlocks, freeBlocks } from './space.js';
 
-/** Height of a tree over 2^48 records at a fan-out of 64. */
-const DEPTH_MAX = 10;
 /** Slots are half-words, counted from the start of the page. */
 const SLOTS_FROM = PAGE_HEADER_BYTES / 2;
 /** A page with less than this many words in use is merged with a neighbour if both fit. */
@@ -205,6 +204,26 @@ function pinChild(pointer: number, level: number): number {
   throw new BlockError(block, `tree page in block ${block} is valid but not the one its parent refers to`);
 }
 
+/** Pins the page that the record `index` of a page leads to. Throws BlockError. */
+function pinBelow(page: number, index: number): number {
+  const below = pinChild(valueOf(recordAt(page, index)), pageLevel(page) - 1);
+  if (!isFresh || liesBetween(below, page, index)) return below;
+  unpinPage(below);
+  throw inconsistent('keys of a page are not those that its parent says', pageBlock(below), pageBlock(page));
+}
+
+/** T1 between a page and its parent, as far as two pages show it. The first record of an inner page stands for lower keys. */
+function liesBetween(below: number, page: number, index: number): boolean {
+  const count = pageCount(below);
+  const first = pageLevel(below) === 0 ? 0 : 1;
+  if (index > 0 && first < count && compareRecords(recordAt(below, first), recordAt(page, index)) < 0) return false;
+  return index + 1 >= pageCount(page) || count === 0 || compareRecords(recordAt(below, count - 1), recordAt(page, index + 1)) < 0;
+}
+
+function compareRecords(a: number, b: number): number {
+  return compare(a, W[b]!, W[b + 1]! >>> 16, W[b + 2]!, W[b + 3]!);
+}
+
 function push(page: number, index: number): void {
   pathPage[depth] = page;
   pathIndex[depth] = index;
@@ -218,7 +237,7 @@ function descend(k0: number, type: number, hi: number, lo: number): void {
   while (pageLevel(page) > 0) {
     const index = childIndex(page, k0, type, hi, lo);
     push(page, index);
-    page = pinChild(valueOf(recordAt(page, index)), pageLevel(page) - 1);
+    page = pinBelow(page, index);
   }
   push(page, lowerBound(page, k0, type, hi, lo));
 }
@@ -285,7 +304,7 @@ function nextLeaf(): boolean {
   for (;;) {
     const page = pathPage[depth - 1]!;
     if (pageLevel(page) === 0) return true;
-    push(pinChild(valueOf(recordAt(page, pathIndex[depth - 1]!)), pageLevel(page) - 1), 0);
+    push(pinBelow(page, pathIndex[depth - 1]!), 0);
   }
 }
 
@@ -300,7 +319,7 @@ function previousLeaf(): boolean {
   for (;;) {
     const page = pathPage[depth - 1]!;
     if (pageLevel(page) === 0) return true;
-    const below = pinChild(valueOf(recordAt(page, pathIndex[depth - 1]!)), pageLevel(page) - 1);
+    const below = pinBelow(page, pathIndex[depth - 1]!);
     push(below, pageLevel(below) === 0 ? pageCount(below) : pageCount(below) - 1);
   }
 }

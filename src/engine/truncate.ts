@@ -16,7 +16,7 @@ import { readClock } from './clock.js';
 import { countFromZero, storedBlocks, unmap, unmapEnd } from './extents.js';
 import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, ownContents, setInodeSize, stampContents } from './inode.js';
 import { abandon, beginRead, beginWrite, end, opRecord } from './operation.js';
-import { dropCapability, withoutSetIds } from './privileges.js';
+import { dropCapability, foreseeCapability, withoutSetIds } from './privileges.js';
 import { ZEROS, abandonStore, storeBytes, storeChanges } from './store.js';
 
 /** Modes of `allocate` (linux/falloc.h). */
@@ -74,6 +74,7 @@ function cutOrExtend(ino: Ino, size: number, killSetIds: boolean, most: number, 
   if (old < 0) return old;
   const oldSize = inodeSize(old);
   const features = inodeFlags(old);
+  foreseeCapability(ino, features);
   let reached = size;
   countFromZero();
   if (size < oldSize) {
@@ -220,6 +221,7 @@ function clearBlocks(ino: Ino, from: number, to: number, grow: boolean, most: nu
   if (old < 0) return old;
   const size = inodeSize(old);
   const features = inodeFlags(old);
+  foreseeCapability(ino, features);
   const first = Math.ceil(from / BLOCK_BYTES);
   // Behind the end all is zero already, so the last block is one to clear as a whole.
   const last = to >= size ? Math.ceil(size / BLOCK_BYTES) : Math.floor(to / BLOCK_BYTES);

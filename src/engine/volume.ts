@@ -77,7 +77,7 @@ import { findInCatalog, nextInCatalog, seekInCatalog, useCatalog } from './catal
 import { checkpoint, superblockChecksum } from './checkpoint.js';
 import { nowHi, nowLo, readClock } from './clock.js';
 import { descriptorDevice, readBlocks, readBlocksDirect, useDevice, type Device } from './device.js';
-import { LcfsError } from './errors.js';
+import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
 import { clearLog, createLogMemory, logWordsFor, mapLogMemory, type LogMemory } from './log-memory.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
@@ -339,7 +339,7 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   } catch (error) {
     current = null;
     closeDescriptors(fd, directFd);
-    throw error;
+    throw error instanceof BlockError ? new LcfsError('corrupt', `${path}: ${error.message}`) : error;
   }
 }
 

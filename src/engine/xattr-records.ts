@@ -24,9 +24,10 @@ import {
   xattrNameBytes,
   xattrValueBytes,
 } from '../layout/records.js';
+import { inconsistent } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { changeInode, foresee } from './inode.js';
-import { find, insert, next, recordType, remove, seek, valueOf } from './tree.js';
+import { find, insert, next, recordBytes, recordType, remove, seek, valueOf } from './tree.js';
 
 const CHUNK_BITS = 8;
 const CHUNKS_MASK = (1 << CHUNK_BITS) - 1;
@@ -100,18 +101,26 @@ export function loadXattr(ino: Ino, out: Uint8Array, outAt: number): void {
   const hi = foundHi;
   let skip = HEADER_BYTES + foundNameBytes;
   for (let done = 0, chunk = 0; done < foundValueBytes; chunk++) {
-    const from = valueOf(find(ino, XATTR, hi, foundLo + chunk)) * 4 + skip;
+    const record = find(ino, XATTR, hi, foundLo + chunk);
     const bytes = Math.min(VALUE_BYTES_MAX - skip, foundValueBytes - done);
+    if (record === 0 || recordBytes(record) !== skip + bytes) throw inconsistent('a part of an attribute is missing', ino, chunk);
+    const from = valueOf(record) * 4 + skip;
     for (let i = 0; i < bytes; i++) out[outAt + done + i] = B[from + i]!;
     done += bytes;
     skip = 0;
   }
 }
 
+/** Reads where the attribute that was found lies. */
+export function foreseeXattr(ino: Ino): void {
+  const chunks = chunksFor(foundNameBytes, foundValueBytes);
+  for (let chunk = 0; chunk < chunks; chunk++) foresee(ino, XATTR, foundHi, foundLo + chunk);
+}
+
 /** Takes the attribute that was found away. The inode is not touched. */
 export function eraseXattr(ino: Ino): void {
   const chunks = chunksFor(foundNameBytes, foundValueBytes);
-  for (let chunk = 0; chunk < chunks; chunk++) foresee(ino, XATTR, foundHi, foundLo + chunk);
+  foreseeXattr(ino);
   for (let chunk = 0; chunk < chunks; chunk++) remove(ino, XATTR, foundHi, foundLo + chunk);
 }
 

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkVolume } from '../../src/engine/check.js';
+import { strangeFrees } from '../../src/engine/space.js';
 import { closeVolume, formatVolume, openVolume, type VolumeHandle } from '../../src/engine/volume.js';
 
 export const MIB = 1 << 20;
@@ -40,8 +41,9 @@ async function run<T>(path: string, work: (handle: VolumeHandle) => T | Promise<
   }
 }
 
-/** Fails with everything that check finds wrong. */
+/** Fails with everything that check finds wrong, and if something was freed that was not in use (S2). */
 export function assertSound(): void {
+  assert.equal(strangeFrees, 0, 'blocks freed that were not in use');
   assert.deepEqual(checkVolume({ data: true }).errors, []);
 }
 
