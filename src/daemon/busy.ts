@@ -3,10 +3,11 @@
  * it or show parts of it elsewhere. Asked before an unmount, because the kernel's EBUSY tells neither who nor anything
  * about the mount namespaces of containers.
  *
- * Looking follows links of /proc, which may ask our own FUSE threads for attributes: no engine lock may be held.
+ * Looking follows links of /proc to files on any file system, and asks none of them: one that hangs must not hold us up.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { findMount, listMounts, type MountEntry } from '../linux/mount.js';
+import { deviceOf } from '../linux/stat.js';
 
 /** Users that a message names before it says how many more there are. */
 const SHOWN_MAX = 8;
@@ -40,8 +41,8 @@ export function processesOn(device: string): User[] {
 }
 
 function useOf(pid: number, device: string): string | undefined {
-  if (liesOn(`/proc/${pid}/root`, device)) return 'root directory';
-  if (liesOn(`/proc/${pid}/cwd`, device)) return 'working directory';
+  if (deviceOf(`/proc/${pid}/root`) === device) return 'root directory';
+  if (deviceOf(`/proc/${pid}/cwd`) === device) return 'working directory';
   if (anyLiesOn(`/proc/${pid}/fd`, device)) return 'open file';
   if (anyLiesOn(`/proc/${pid}/map_files`, device)) return 'mapped file';
   return undefined;
@@ -49,29 +50,11 @@ function useOf(pid: number, device: string): string | undefined {
 
 function anyLiesOn(folder: string, device: string): boolean {
   try {
-    return readdirSync(folder).some((name) => liesOn(`${folder}/${name}`, device));
+    return readdirSync(folder).some((name) => deviceOf(`${folder}/${name}`) === device);
   } catch {
     // The process ended, or is a kernel thread.
     return false;
   }
-}
-
-function liesOn(link: string, device: string): boolean {
-  try {
-    const { dev } = statSync(link, { bigint: true });
-    return `${majorOf(dev)}:${minorOf(dev)}` === device;
-  } catch {
-    return false;
-  }
-}
-
-/** dev_t as glibc packs it (sys/sysmacros.h). */
-function majorOf(dev: bigint): bigint {
-  return ((dev >> 8n) & 0xfffn) | ((dev >> 32n) & ~0xfffn);
-}
-
-function minorOf(dev: bigint): bigint {
-  return (dev & 0xffn) | ((dev >> 12n) & ~0xffn);
 }
 
 function programName(pid: number): string {

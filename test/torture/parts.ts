@@ -9,12 +9,17 @@ interface PartEntry {
   readonly run: Part;
 }
 
-export type PartName = 'power';
+export type PartName = 'power' | 'kills';
 
 export const PARTS: Readonly<Record<PartName, PartEntry>> = {
   power: {
     what: 'power cuts in memory, at every write of random lives',
     weight: 3,
     run: async (budget) => (await import('./power.js')).powerCuts(budget),
+  },
+  kills: {
+    what: 'the daemon killed under load, with programs that know what was acknowledged',
+    weight: 3,
+    run: async (budget) => (await import('./kills.js')).kills(budget),
   },
 };

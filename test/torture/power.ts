@@ -129,7 +129,7 @@ export class PowerCuts {
     const cuts = new Cuts(base, this.#disk.log, this.#cut);
     const chosen = random.below(cuts.count + 1);
     let next = base;
-    for (let position = 0; position <= cuts.count && (position <= chosen || !this.#done); position++) {
+    for (let position = 0; position <= cuts.count && !this.#done; position++) {
       const mood = cuts.make(position, random);
       if (position === chosen) next = Uint8Array.from(this.#cut.image);
       const where = `seed ${this.#seed}, life ${life}, cut behind entry ${position} of ${cuts.count} (${mood} survived)`;
