@@ -108,11 +108,6 @@ export function bringNear(block: BlockNumber, count: number, around: number): bo
   return !isDeferred();
 }
 
-/** Whether the kernel's cache of the device has nothing of the blocks; false where it does not tell. */
-export function isUncached(block: BlockNumber, count: number): boolean {
-  return device.fd !== undefined && cachedPages(device.fd, block * BLOCK_BYTES, count * BLOCK_BYTES) === 0;
-}
-
 /**
  * Moves blocks out of the kernel's cache of the device to a machine address: as far as they are on the device, the cache
  * lets them go. False if they are not all there.

@@ -12,15 +12,15 @@
  *
  * Contents of a sealed layer never change, and the kernel caches them by file: so they are read past its cache of the
  * device. Only what that holds already, as after an import, is taken from there, and leaves it. Small files, which lie
- * together, are fetched into it with their neighbours, as these are likely to be asked for next. Of other layers, long runs are
- * read past the cache if it has nothing of them: what is written there meanwhile the checksums find out.
+ * together, are fetched into it with their neighbours, as these are likely to be asked for next. Other
+ * layers are read through it: its own reading ahead makes up for the copy.
  */
 import { BLOCK_BYTES, LAYER_SEALED, type BlockNumber, type Ino, type LayerIndex } from '../layout/constants.js';
 import { extentBlock, extentLength, layerState } from '../layout/records.js';
 import { clearBytes } from '../linux/bytes.js';
 import { crc32 } from '../linux/libc.js';
 import { sumOfBlocks } from './block-sums.js';
-import { bringNear, currentDevice, isUncached, readBlocksDirect, readBlocksNow, takeFromCache } from './device.js';
+import { bringNear, currentDevice, readBlocksDirect, readBlocksNow, takeFromCache } from './device.js';
 import { extentStart, extentSum, nextExtent, seekExtent } from './extents.js';
 import { findRegular, inodeSize } from './inode.js';
 import { abandon, beginRead, end, opRecord } from './operation.js';
@@ -33,8 +33,6 @@ export const PLAN_RUNS_MAX = 32;
 const SMALL_BYTES = 16 * BLOCK_BYTES;
 /** Small files are fetched in aligned runs of so many blocks: 128 KiB. */
 const NEIGHBOURHOOD_BLOCKS = 32;
-/** Runs of a layer that is not sealed are read past the cache from this length on: 128 KiB. What is shorter may be read ahead there. */
-const DIRECT_BLOCKS = 32;
 /** Returned for a request that is not planned. Beyond any error number. */
 export const NOT_PLANNED = -0x1_0003;
 
@@ -50,8 +48,6 @@ export class ReadPlan {
   readonly runBlock = new Uint32Array(PLAN_RUNS_MAX);
   readonly runBlocks = new Uint32Array(PLAN_RUNS_MAX);
   readonly runAt = new Uint32Array(PLAN_RUNS_MAX);
-  /** 1 for a run that is to be read past the kernel's cache of the device. */
-  readonly runDirect = new Uint8Array(PLAN_RUNS_MAX);
   /** Runs that are not at hand. */
   waiting = 0;
   readonly waitsFor = new Uint32Array(PLAN_RUNS_MAX);
@@ -141,18 +137,15 @@ function bringRunsNear(plan: ReadPlan): boolean {
 
 function readRunNow(plan: ReadPlan, run: number, to: number): boolean {
   const address = to + plan.runAt[run]! * BLOCK_BYTES;
-  const block = plan.runBlock[run]!;
-  const count = plan.runBlocks[run]!;
-  const direct = plan.isSealed || (count >= DIRECT_BLOCKS && isUncached(block, count));
-  plan.runDirect[run] = direct ? 1 : 0;
-  if (direct && currentDevice().directFd !== undefined) return plan.isSealed && takeFromCache(block, count, address);
-  return readBlocksNow(block, count, address);
+  return plan.isSealed && currentDevice().directFd !== undefined
+    ? takeFromCache(plan.runBlock[run]!, plan.runBlocks[run]!, address)
+    : readBlocksNow(plan.runBlock[run]!, plan.runBlocks[run]!, address);
 }
 
-/** Descriptor to read another run through; -1 if there is none. */
-export function planFd(plan: ReadPlan, run: number): number {
+/** Descriptor to read the other runs through; -1 if there is none. */
+export function planFd(plan: ReadPlan): number {
   const { fd, directFd } = currentDevice();
-  return (plan.runDirect[run] === 1 ? directFd : undefined) ?? fd ?? -1;
+  return (plan.isSealed ? directFd : undefined) ?? fd ?? -1;
 }
 
 /** Reads all runs of a plan for a sealed layer, and waits for them. False if one cannot be read. */

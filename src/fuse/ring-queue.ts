@@ -205,14 +205,14 @@ export class RingQueues {
   private fetchRuns(entry: RingEntry, tag: number): void {
     const { plan } = entry;
     const to = entry.request.io.address + entry.request.reply;
+    const fd = planFd(plan);
     entry.outstanding = plan.waiting;
     entry.hasFailed = false;
     for (let i = 0; i < plan.waiting; i++) {
       const run = plan.waitsFor[i]!;
       const address = to + plan.runAt[run]! * BLOCK_BYTES;
       const offset = plan.runBlock[run]! * BLOCK_BYTES;
-      const bytes = plan.runBlocks[run]! * BLOCK_BYTES;
-      this.ring.prepareRead(planFd(plan, run), address, bytes, offset, tag + (FOR_RUN + run) * ENTRIES_MAX);
+      this.ring.prepareRead(fd, address, plan.runBlocks[run]! * BLOCK_BYTES, offset, tag + (FOR_RUN + run) * ENTRIES_MAX);
     }
   }
 
