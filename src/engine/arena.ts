@@ -43,6 +43,7 @@ export const CHECKPOINT_LOCK = 2;
 export const SLOTS_LOCK = 3;
 export const CATALOG_LOCK = 4;
 export const SPACE_LOCK = 5;
+export const LOG_LOCK = 6;
 export const GENERATION = 16;
 export const TOTAL_BLOCKS = 17;
 /** Blocks that may be allocated now, those set aside in windows included. More than 2^31 on volumes beyond 8 TiB. */
@@ -92,6 +93,12 @@ export const OPENED_GENERATION = 56;
 export const UNSETTLED = 57;
 /** 1 once a change of the catalog was cut off by a device error. */
 export const CATALOG_BROKEN = 58;
+/** 1 while changes are written to the intent log. */
+export const LOGGING = 59;
+/** Words of the log that are promised to operations under way. */
+export const LOG_RESERVED = 60;
+/** Position in the log where the generation that was closed last ends. */
+export const LOG_CLOSED = 61;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

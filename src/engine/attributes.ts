@@ -27,6 +27,7 @@ import { readClock } from './clock.js';
 import { changeInode, findInode, findRegular, keepFound, ownContents, stampAccess, stampChange, stampModification } from './inode.js';
 import { abandon, beginWrite, end, opLayer } from './operation.js';
 import { dropCapability, foreseeCapability, withoutSetIds } from './privileges.js';
+import { withhold } from './origins.js';
 import { truncate } from './truncate.js';
 
 /** Which attributes to change (FATTR_… of linux/fuse.h); other bits do not matter here. */
@@ -77,8 +78,9 @@ const NEEDS_ROOM = -4096;
  */
 export function setAttributes(layer: LayerIndex, ino: Ino, valid: number, change: AttributeChange): number {
   if ((valid & SET_SIZE) !== 0) {
-    const failed = truncate(layer, ino, change.size, (valid & KILL_SET_IDS) !== 0);
+    const failed = truncate(layer, ino, change.size, (valid & KILL_SET_IDS) !== 0, (valid & ATTRIBUTES) !== 0);
     if (failed < 0 || (valid & ATTRIBUTES) === 0) return failed;
+    withhold(false);
     valid &= ~(SET_SIZE | KILL_SET_IDS);
   }
   const result = changeAttributes(layer, ino, valid, change, CHANGES);

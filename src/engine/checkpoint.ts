@@ -70,6 +70,7 @@ import { forbidDeferral } from './deferral.js';
 import { discardBlocks, flushDevice, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
+import { closeLog, dropClosed } from './log.js';
 import { writeDirtyPages } from './pager.js';
 import { CHECKPOINT_FAILED, refuseIfReadOnly, stopChanges, takesChanges } from './read-only.js';
 import { saveAllSlots } from './slots.js';
@@ -127,6 +128,7 @@ function completeGeneration(cleanlyClosed: boolean): number {
     flushDevice();
     writeSuperblock(superblock, closed);
     flushDevice();
+    dropClosed();
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     // A device that lost a write cannot be trusted with the next one: nothing is acknowledged any more.
@@ -163,6 +165,7 @@ function closeGeneration(superblock: Uint32Array, cleanlyClosed: boolean): void 
     superblock.set(W.subarray(RUN_AT, RUN_AT + BLOCK_WORDS));
     Atomics.store(I, CHANGED, 0);
     Atomics.store(I, GENERATION, W[GENERATION]! + 1);
+    closeLog();
   } finally {
     releasePath();
     unlockExclusive(CATALOG_LOCK);

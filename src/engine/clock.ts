@@ -15,3 +15,10 @@ export function readClock(): void {
   nowHi = I[scratchAt + 1]!;
   nowNsec = W[scratchAt + 2]!;
 }
+
+/** Makes it the time of something that is done again. */
+export function setClock(lo: number, hi: number, nsec: number): void {
+  nowLo = lo;
+  nowHi = hi;
+  nowNsec = nsec;
+}

@@ -17,6 +17,7 @@ import { countFromZero, extentStart, extentSum, nextExtent, seekExtent, storedBl
 import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, setInodeSize, stampContents } from './inode.js';
 import { abandon, beginRead, beginWrite, end } from './operation.js';
 import { dropCapability, foreseeCapability, withoutSetIds } from './privileges.js';
+import { withhold } from './origins.js';
 import { abandonStore, STORE_BLOCKS_MAX, storeBytes, storeChanges } from './store.js';
 
 /** Flag of `write`: the writer may not keep set-user-id and set-group-id bits. */
@@ -107,6 +108,7 @@ export function write(layer: LayerIndex, ino: Ino, offset: number, size: number,
   let done = 0;
   while (done < wanted) {
     const piece = Math.min(wanted - done, pieceMax - ((offset + done) % BLOCK_BYTES));
+    withhold(done + piece < wanted);
     const written = writePiece(layer, ino, offset + done, piece, io.address + at + done, flags);
     // Close to the limit a smaller piece may still be admitted.
     if (written === -ENOSPC && pieceMax > BLOCK_BYTES && piece > BLOCK_BYTES) {

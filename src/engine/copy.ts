@@ -8,6 +8,7 @@ import { ioBuffer, type IoBuffer } from '../linux/libc.js';
 import { read, write } from './contents.js';
 import { SEEK_DATA, SEEK_HOLE, seekData } from './holes.js';
 import { foundAt, getInode, inodeSize } from './inode.js';
+import { setOrigin } from './origins.js';
 import { KEEP_SIZE, PUNCH_HOLE, allocate, truncate } from './truncate.js';
 
 /** One call copies no more data than this, so that it does not keep a serving thread; the caller asks again. */
@@ -29,6 +30,8 @@ export function copyRange(
   toOffset: number,
   length: number,
 ): number {
+  // How far it came is not known afterwards: it is done again.
+  setOrigin(0, 0, 0);
   const failed = getInode(layer, ino);
   if (failed < 0) return failed;
   const total = Math.min(length, inodeSize(foundAt) - offset);

@@ -14,6 +14,7 @@
  */
 import {
   BLOCK_BYTES,
+  CATALOG_OWNER,
   GLOBAL_LAYER,
   INODE,
   LAYER,
@@ -53,6 +54,7 @@ import {
   setLayerCreatedHi,
   setLayerCreatedLo,
   setLayerDepth,
+  setLayerFlags,
   setLayerInodes,
   setLayerNextIno,
   setLayerOwnBlocks,
@@ -96,6 +98,8 @@ import { nowHi, nowLo, nowNsec, readClock } from './clock.js';
 import { deferral } from './deferral.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { admitEntry, beginEntry, couldAdmit, dismissEntry, entryWords, logCatalogChange } from './log.js';
+import { endNotes, noteNewLayer, noteSlot } from './notes.js';
 import { panic, ringMaintenance } from './operation.js';
 import { blocksToErase, blocksToPut, blocksToStore, checkProperty, propertiesOf, removeProperties, storeProperty } from './properties.js';
 import { breakCatalog, refuseIfReadOnly } from './read-only.js';
@@ -226,7 +230,7 @@ function changeAdmitted<T, R>(blocks: number, slot: number, prepare: () => T, ch
     admittedBlocks = blocks;
     const prepared = prepare();
     Atomics.store(I, CHANGED, 1);
-    return carryOut(change, prepared);
+    return carryOut(change, prepared, blocks);
   } catch (error) {
     throw translate(error);
   } finally {
@@ -234,28 +238,38 @@ function changeAdmitted<T, R>(blocks: number, slot: number, prepare: () => T, ch
     unlockExclusive(CATALOG_LOCK);
     if (slot !== 0) unlockExclusive(slotLockWord(slot));
     dismiss(blocks);
+    dismissEntry(entryWords(blocks));
     unlockShared(CHECKPOINT_LOCK);
   }
 }
 
-function carryOut<T, R>(change: (prepared: T) => R, prepared: T): R {
+function carryOut<T, R>(change: (prepared: T) => R, prepared: T, blocks: number): R {
   try {
-    return change(prepared);
+    beginEntry();
+    const result = change(prepared);
+    logCatalogChange(CATALOG_OWNER, entryWords(blocks));
+    return result;
   } catch (error) {
     if (!(error instanceof BlockError)) return panic(error);
     breakCatalog(error.message);
     throw error;
+  } finally {
+    endNotes();
   }
 }
 
-/** Takes the checkpoint lock with room for a change of the catalog. */
+/** Takes the checkpoint lock with room for a change of the catalog, in the log as well. */
 function admitCatalog(blocks: number, frees: boolean): void {
   refuseIfReadOnly();
-  for (let tries = 0; ; tries++) {
+  const words = entryWords(blocks);
+  if (!couldAdmit(words)) throw new LcfsError('invalid', 'so many properties cannot be set in one step; set them one by one');
+  for (let tries = 0; ;) {
     lockShared(CHECKPOINT_LOCK);
-    if (admit(blocks, frees)) return;
+    const hasRoom = admitEntry(words);
+    if (hasRoom && admit(blocks, frees)) return;
+    if (hasRoom) dismissEntry(words);
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === 2 || !checkpointGivesSpace())
+    if (hasRoom && (tries++ === 2 || !checkpointGivesSpace()))
       throw new LcfsError('full', 'the volume is full; remove layers or files, or let the volume grow (lcfs grow)');
     checkpoint();
   }
@@ -429,12 +443,22 @@ function withParent<T>(name: string | undefined, work: (slot: number, index: Lay
 
 /** Makes the record of a new layer, its names, and its root directory unless it inherits one. */
 function enterLayer(name: Buffer, parentSlot: number, parent: LayerIndex, quotaBlocks: number): LayerIndex {
-  const index = W[NEXT_LAYER]!++;
+  const index = W[NEXT_LAYER]!;
+  readClock();
+  noteNewLayer(index, parent, quotaBlocks);
+  makeLayer(index, parentSlot, parent, quotaBlocks);
+  addName(name, index);
+  if (parentSlot !== 0) addChild(parent, index);
+  return index;
+}
+
+/** Makes the record and the tree of a layer with the next index, as of the time of `readClock`. For replaying the log, too. */
+export function makeLayer(index: LayerIndex, parentSlot: number, parent: LayerIndex, quotaBlocks: number): void {
+  W[NEXT_LAYER] = index + 1;
   W[LAYER_COUNT]!++;
   const record = scratchAt + 64;
   W.fill(0, record, record + LAYER_WORDS);
   if (parentSlot !== 0) inherit(record, parentSlot, parent);
-  readClock();
   setLayerState(record, LAYER_WRITABLE);
   setLayerQuotaBlocks(record, quotaBlocks);
   setLayerCreatedLo(record, nowLo);
@@ -443,9 +467,6 @@ function enterLayer(name: Buffer, parentSlot: number, parent: LayerIndex, quotaB
   useCatalog();
   const value = valueOf(insertInCatalog(index, LAYER, 0, 0, LAYER_WORDS * 4));
   W.copyWithin(value, record, record + LAYER_WORDS);
-  addName(name, index);
-  if (parentSlot !== 0) addChild(parent, index);
-  return index;
 }
 
 /** Seals the parent and takes over its tree. */
@@ -459,11 +480,12 @@ function inherit(record: number, parentSlot: number, parent: LayerIndex): void {
   setLayerDepth(record, layerDepth(from) + 1);
   setLayerOwnPages(record, 0);
   setLayerOwnBlocks(record, 0);
+  setLayerFlags(record, 0);
 }
 
 /** Seals a layer whose slot is pinned: operations that are changing it finish first. */
 function seal(slot: number, layer: LayerIndex): void {
-  markSlotDirty(slot);
+  touchSlot(slot);
   if (layerState(slotRecord(slot)) !== LAYER_WRITABLE) return;
   setLayerState(slotRecord(slot), LAYER_SEALED);
   closeWindowsOf(layer);
@@ -522,7 +544,7 @@ function changeLayer<T, R>(
         return prepare(record, index, slot);
       },
       (prepared) => {
-        markSlotDirty(slot);
+        touchSlot(slot);
         return change(prepared, record, index, slot);
       },
     );
@@ -683,12 +705,23 @@ function takeOut(record: number, index: LayerIndex, parentSlot: number): void {
     const parent = slotRecord(parentSlot);
     removeChild(layerParent(record), index);
     setLayerChildren(parent, layerChildren(parent) - 1);
-    markSlotDirty(parentSlot);
+    touchSlot(parentSlot);
   }
   setLayerState(record, LAYER_REMOVING);
+  countOut(index);
+}
+
+/** The layer is one that is being removed from now on. */
+export function countOut(index: LayerIndex): void {
   closeWindowsOf(index);
   W[LAYER_COUNT]!--;
   Atomics.add(I, REMOVING_LAYERS, 1);
+}
+
+/** The record in a slot changes, in a change of the catalog. */
+function touchSlot(slot: number): void {
+  markSlotDirty(slot);
+  noteSlot(slot);
 }
 
 // Properties

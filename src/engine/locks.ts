@@ -11,7 +11,8 @@
  *   4. SLOTS_LOCK         which layer is in which slot
  *   5. CATALOG_LOCK       the catalog tree
  *   6. SPACE_LOCK         bitmaps and windows
- *   7. pager stripes      one at a time, nothing is taken inside
+ *   7. LOG_LOCK           the end of the intent log
+ *   8. pager stripes      one at a time, nothing is taken inside
  * A frame is claimed for eviction without holding a stripe, and nothing but its stripe is taken while it is claimed.
  */
 import { I } from '../layout/memory.js';

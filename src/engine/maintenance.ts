@@ -9,9 +9,10 @@ import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTE
 import { checkpoint, checkpointUnsettled, settle } from './checkpoint.js';
 import { LcfsError } from './errors.js';
 import { listLayers } from './layers.js';
+import { isLogFilling } from './log.js';
 import { panic, ringMaintenance } from './operation.js';
-import { reapAllOrphans } from './orphans.js';
 import { takesChanges } from './read-only.js';
+import { countOrphans, reapAllOrphans } from './orphans.js';
 import { reclaimStep } from './reclaim.js';
 
 /** Steps of reclaiming between looks at the clock. */
@@ -24,7 +25,7 @@ export function runMaintenance(): void {
     settle();
     const more = reclaimSome();
     const due = performance.now() - last >= I[SYNC_INTERVAL_MS]!;
-    if (due || I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2) {
+    if (due || I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2 || isLogFilling()) {
       tryCheckpoint();
       last = performance.now();
     }
@@ -84,6 +85,13 @@ export function reapLeftOrphans(): number {
   let reaped = Math.max(0, reapAllOrphans(GLOBAL_LAYER));
   for (const { index, state } of listLayers()) if (state === 'writable') reaped += Math.max(0, reapAllOrphans(index));
   return reaped;
+}
+
+/** Counts the inodes without a name in writable layers, which those who have them open go on using (O1). Returns how many there are. */
+export function keepLeftOrphans(): number {
+  let kept = Math.max(0, countOrphans(GLOBAL_LAYER));
+  for (const { index, state } of listLayers()) if (state === 'writable') kept += Math.max(0, countOrphans(index));
+  return kept;
 }
 
 /** Reclaims everything that can be reclaimed now, in the calling thread. */

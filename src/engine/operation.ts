@@ -23,6 +23,9 @@ import { deferral, isDeferred } from './deferral.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { CHANGE_CUT_OFF, stopChanges, takesChanges } from './read-only.js';
+import { admitEntry, beginEntry, dismissEntry, entryWords, isLogFilling, logOperation } from './log.js';
+import { endNotes } from './notes.js';
+import { forgetOverwrite } from './overwrites.js';
 import { acquireSlot, markSlotDirty, releaseSlot, slotLockWord, slotRecord } from './slots.js';
 import { admit, chargeTo, checkpointGivesSpace, dismiss } from './space.js';
 import { releasePath, treeChanges, useTree } from './tree.js';
@@ -40,6 +43,7 @@ let mode = NONE;
 let slot = 0;
 let layer: LayerIndex = 0;
 let admitted = 0;
+let admittedWords = 0;
 let changesBefore = 0;
 
 /** Word index of the working copy of the layer record of the current operation. */
@@ -90,8 +94,10 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
   const found = tryAcquire(of);
   if (found <= 0) return found;
   // One change more than the operation makes is that of the layer's record in the catalog.
-  const blocks = dataBlocks + (changes + 1) * BLOCKS_PER_CHANGE;
-  const refused = admitInGeneration(blocks, frees);
+  const pages = (changes + 1) * BLOCKS_PER_CHANGE;
+  const blocks = dataBlocks + pages;
+  const words = entryWords(pages);
+  const refused = admitInGeneration(blocks, words, frees);
   if (refused < 0) {
     releaseSlot(found);
     return refused;
@@ -101,7 +107,9 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
   layer = of;
   mode = WRITING;
   admitted = blocks;
+  admittedWords = words;
   changesBefore = treeChanges;
+  beginEntry();
   const record = slotRecord(found);
   if (layerState(record) !== LAYER_WRITABLE) return end(layerState(record) >= LAYER_REMOVING ? refusal(record) : -EROFS);
   useTree(layerRootBlockAt(record), of, layerOwnPagesAt(record));
@@ -110,15 +118,17 @@ export function beginWrite(of: LayerIndex, dataBlocks: number, changes: number, 
 }
 
 /**
- * Takes the checkpoint lock with `blocks` blocks promised, after a checkpoint if that is what it takes. Returns 0, -ENOSPC,
- * or -EIO if the device failed.
+ * Takes the checkpoint lock with `blocks` blocks and `words` words of the log promised, after a checkpoint if that is what it
+ * takes. Returns 0, -ENOSPC, or -EIO if the device failed.
  */
-function admitInGeneration(blocks: number, frees: boolean): number {
-  for (let tries = 0; ; tries++) {
+function admitInGeneration(blocks: number, words: number, frees: boolean): number {
+  for (let tries = 0; ;) {
     lockShared(CHECKPOINT_LOCK);
-    if (admit(blocks, frees)) return 0;
+    const hasRoom = admitEntry(words);
+    if (hasRoom && admit(blocks, frees)) return 0;
+    if (hasRoom) dismissEntry(words);
     unlockShared(CHECKPOINT_LOCK);
-    if (tries === CHECKPOINTS_FOR_SPACE || !checkpointGivesSpace()) return -ENOSPC;
+    if (hasRoom && (tries++ === CHECKPOINTS_FOR_SPACE || !checkpointGivesSpace())) return -ENOSPC;
     if (!tryCheckpoint()) return -EIO;
   }
 }
@@ -135,9 +145,11 @@ function tryCheckpoint(): boolean {
 
 /** Ends the current operation. Returns its argument. */
 export function end(result: number): number {
-  releasePath();
   if (mode === WRITING) endWrite();
-  else unlockShared(slotLockWord(slot));
+  else {
+    releasePath();
+    unlockShared(slotLockWord(slot));
+  }
   releaseSlot(slot);
   mode = NONE;
   return result;
@@ -145,14 +157,19 @@ export function end(result: number): number {
 
 function endWrite(): void {
   if (treeChanges !== changesBefore) {
+    if (layerState(slotRecord(slot)) !== LAYER_BROKEN) logOperation(layer, slotRecord(slot), admittedWords);
     markSlotDirty(slot);
     if (I[CHANGED] === 0) Atomics.store(I, CHANGED, 1);
   }
+  endNotes();
+  forgetOverwrite();
+  releasePath();
   unlockExclusive(slotLockWord(slot));
   dismiss(admitted);
+  dismissEntry(admittedWords);
   unlockShared(CHECKPOINT_LOCK);
   // A quarter of the cache waits to be written: a checkpoint writes it in long runs, evictions page by page.
-  if (I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2) ringMaintenance();
+  if (I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2 || isLogFilling()) ringMaintenance();
 }
 
 /** Wakes the maintenance thread. */

@@ -165,6 +165,15 @@ export function reapAllOrphans(layer: LayerIndex): number {
   }
 }
 
+/** Counts the orphans of a layer that the kernel may know, after a takeover (O1). Returns how many, or a negative error number. */
+export function countOrphans(layer: LayerIndex): number {
+  for (let count = 0, ino = 0; ; count++) {
+    ino = nextOrphan(layer, ino);
+    if (ino <= 0) return ino < 0 ? ino : count;
+    Atomics.add(I, counterOf(layer, ino), 1);
+  }
+}
+
 /** The next orphan of the layer behind inode `after`; 0 if there is none. */
 function nextOrphan(layer: LayerIndex, after: Ino): Ino {
   const refused = beginRead(layer);

@@ -62,6 +62,7 @@ import {
 } from './arena.js';
 import { fail } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
+import { ALLOCATED, FREED, noteRun } from './notes.js';
 
 /** Whose window it is, beside inode numbers. */
 export const WINDOW_SHARED: Ino = 0;
@@ -358,6 +359,7 @@ export function allocateData(ino: Ino, goal: BlockNumber, want: number): BlockNu
   const block = allocateBlocks(chargedLayer, ino, goal, want);
   if (block === 0) fail('S3', chargedLayer, want);
   W[chargedCounter]! += allocatedLength;
+  noteRun(ALLOCATED, block, allocatedLength);
   return block;
 }
 
@@ -365,6 +367,7 @@ export function allocateData(ino: Ino, goal: BlockNumber, want: number): BlockNu
 export function freeData(block: BlockNumber, count: number): void {
   freeBlocks(block, count);
   W[chargedCounter]! -= count;
+  noteRun(FREED, block, count);
 }
 
 /** Gives the layer's windows back: it is sealed, or gone. */
@@ -500,6 +503,17 @@ export function loadGroup(group: number, at: number): void {
   const used = countGroup(BITMAP_AT, group);
   W[GROUP_FREE + group] = GROUP_BLOCKS - used;
   W[FREE_BLOCKS]! += GROUP_BLOCKS - used;
+}
+
+/** Takes blocks that are free in the checkpoint, as the log says that they were allocated after it. */
+export function takeBlocks(block: BlockNumber, count: number): void {
+  lockExclusive(SPACE_LOCK);
+  if (!allBitsAre(BITMAP_AT, block, count, false)) fail('LG3', block, count);
+  setBits(BITMAP_AT, block, count);
+  chargeGroups(block, count, 1);
+  W[FREE_BLOCKS]! -= count;
+  markGroupsDirty(block, count);
+  unlockExclusive(SPACE_LOCK);
 }
 
 /** Makes the blocks from the old end of the volume to the new one allocatable. The space lock is held. */

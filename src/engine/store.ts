@@ -24,6 +24,7 @@ import { readBlocks, writeBlocks } from './device.js';
 import { fail } from './errors.js';
 import { extentBefore, extentStart, extentSum, isOverwritable, map, nextExtent, replaceSums, seekExtent, unmap } from './extents.js';
 import { abandon, opLayer, opRecord } from './operation.js';
+import { noteOverwrite } from './overwrites.js';
 import { allocateData, allocatedLength, freeData } from './space.js';
 
 /** 1 MiB, and one block more for a piece that does not begin at a block. */
@@ -94,6 +95,7 @@ export function storeBytes(ino: Ino, offset: number, size: number, from: number)
   const placed = place(ino, fitting);
   if (placed === 0) return -ENOSPC;
   forbidDeferral(); // what is overwritten no longer sums up to what the extents say
+  if (overwrites(placed)) noteOverwrite(opLayer(), ino, first, placed);
   writeOut(placed);
   record(ino, first, placed);
   return Math.min(size, placed * BLOCK_BYTES - (offset - start));
@@ -225,6 +227,11 @@ function needsBlock(row: number): boolean {
 }
 
 // 6
+
+function overwrites(count: number): boolean {
+  for (let row = 0; row < count; row++) if (stays(row)) return true;
+  return false;
+}
 
 function writeOut(count: number): void {
   for (let row = 0; row < count;) {

@@ -50,6 +50,7 @@ import {
 import { GENERATION, scratchAt } from './arena.js';
 import { forbidDeferral } from './deferral.js';
 import { BlockError, fail, inconsistent } from './errors.js';
+import { noteKey } from './notes.js';
 import { DEPTH_MAX } from './page-shape.js';
 import { isFresh, markClean, markDirty, newPage, pinPage, unpinPage } from './pager.js';
 import { WINDOW_PAGES, allocateBlocks, freeBlocks } from './space.js';
@@ -127,7 +128,8 @@ function wordsFor(valueBytes: number): number {
   return RECORD_WORDS + ((valueBytes + 3) >>> 2);
 }
 
-function recordWords(record: number): number {
+/** Length of a record in words, key included. */
+export function recordWords(record: number): number {
   return wordsFor(W[record + 1]! & 0xffff);
 }
 
@@ -395,6 +397,7 @@ export function findForUpdate(k0: number, type: number, hi: number, lo: number):
   goTo(k0, type, hi, lo);
   if (!exact) return 0;
   makePathWritable();
+  noteKey(owner, k0, type, hi, lo, 1);
   return recordAt(pathPage[depth - 1]!, pathIndex[depth - 1]!);
 }
 
@@ -414,6 +417,7 @@ export function insert(k0: number, type: number, hi: number, lo: number, valueBy
   goTo(k0, type, hi, lo);
   if (exact) fail('T1', k0, type);
   makePathWritable();
+  noteKey(owner, k0, type, hi, lo, 1);
   const words = wordsFor(valueBytes);
   if (!makeRoom(pathPage[depth - 1]!, words)) {
     splitPath(k0, type, hi, lo, words);
@@ -557,6 +561,7 @@ export function remove(k0: number, type: number, hi: number, lo: number): boolea
   goTo(k0, type, hi, lo);
   if (!exact) return false;
   makePathWritable();
+  noteKey(owner, k0, type, hi, lo, 0);
   removeAt(pathPage[depth - 1]!, pathIndex[depth - 1]!);
   repairPath();
   return true;

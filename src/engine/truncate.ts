@@ -17,6 +17,7 @@ import { countFromZero, storedBlocks, unmap, unmapEnd } from './extents.js';
 import { addInodeBlocks, changeInode, findRegular, inodeSize, keepFound, ownContents, setInodeSize, stampContents } from './inode.js';
 import { abandon, beginRead, beginWrite, end, opRecord } from './operation.js';
 import { dropCapability, foreseeCapability, withoutSetIds } from './privileges.js';
+import { withhold } from './origins.js';
 import { ZEROS, abandonStore, storeBytes, storeChanges } from './store.js';
 
 /** Modes of `allocate` (linux/falloc.h). */
@@ -40,16 +41,17 @@ export function fewerExtents(extents: number): number {
 }
 
 /**
- * Makes a file `size` bytes long. With `killSetIds` it loses its set-id bits. Returns 0; -EFBIG, -ENOSPC or -EDQUOT;
+ * Makes a file `size` bytes long. With `killSetIds` it loses its set-id bits; `isPart` says that more follows before what
+ * was asked for is done. Returns 0; -EFBIG, -ENOSPC or -EDQUOT;
  * -ESTALE, -EISDIR, -EINVAL, -EROFS or -EIO.
  */
-export function truncate(layer: LayerIndex, ino: Ino, size: number, killSetIds: boolean): number {
+export function truncate(layer: LayerIndex, ino: Ino, size: number, killSetIds: boolean, isPart = false): number {
   if (size < 0) return -EINVAL;
   if (size > FILE_BYTES_MAX) return -EFBIG;
   let most = EXTENTS_PER_STEP;
   let isFirst = true;
   for (;;) {
-    const result = truncateStep(layer, ino, size, killSetIds, most, isFirst);
+    const result = truncateStep(layer, ino, size, killSetIds, most, isFirst, isPart);
     if (result === -ENOSPC) {
       most = fewerExtents(most);
       if (most === 0) return result;
@@ -58,18 +60,26 @@ export function truncate(layer: LayerIndex, ino: Ino, size: number, killSetIds: 
   }
 }
 
-function truncateStep(layer: LayerIndex, ino: Ino, size: number, killSetIds: boolean, most: number, isFirst: boolean): number {
+function truncateStep(
+  layer: LayerIndex,
+  ino: Ino,
+  size: number,
+  killSetIds: boolean,
+  most: number,
+  isFirst: boolean,
+  isPart: boolean,
+): number {
   const tail = size % BLOCK_BYTES === 0 ? 0 : 1;
   const refused = beginWrite(layer, tail, tail * storeChanges(1) + unmapChanges(most), true);
   if (refused < 0) return refused;
   try {
-    return end(cutOrExtend(ino, size, killSetIds, most, isFirst));
+    return end(cutOrExtend(ino, size, killSetIds, most, isFirst, isPart));
   } catch (error) {
     return abandonStore(error);
   }
 }
 
-function cutOrExtend(ino: Ino, size: number, killSetIds: boolean, most: number, isFirst: boolean): number {
+function cutOrExtend(ino: Ino, size: number, killSetIds: boolean, most: number, isFirst: boolean, isPart: boolean): number {
   const old = findRegular(ino);
   if (old < 0) return old;
   const oldSize = inodeSize(old);
@@ -92,6 +102,7 @@ function cutOrExtend(ino: Ino, size: number, killSetIds: boolean, most: number, 
   if (killSetIds) setInodeMode(at, withoutSetIds(inodeMode(at)));
   stampContents(at);
   keepFound(ino, at);
+  withhold(isPart || reached > size);
   return reached > size ? MORE : 0;
 }
 
@@ -191,6 +202,7 @@ function clearBytesOf(ino: Ino, from: number, to: number): number {
   const at = changeInode(ino);
   addInodeBlocks(at, storedBlocks());
   ownContents(at);
+  withhold(true);
   return 0;
 }
 
@@ -234,5 +246,6 @@ function clearBlocks(ino: Ino, from: number, to: number, grow: boolean, most: nu
   if (isDone && grow && to > size) setInodeSize(at, to);
   stampContents(at);
   keepFound(ino, at);
+  withhold(!isDone);
   return isDone ? 0 : MORE;
 }

@@ -1,8 +1,8 @@
 /**
  * Volumes: formatting, opening, attaching threads, growing, closing.
  *
- * A process has at most one volume open. Opening reads the newer valid superblock and the bitmaps; there is no log to
- * replay and no tree to walk, so it takes the same time after a crash.
+ * A process has at most one volume open. Opening reads the newer valid superblock and the bitmaps, and after a crash replays
+ * the intent log; no tree is walked.
  *
  * Invariant V1: a generation belongs to one opening of the volume. So a page that a crash left behind is never taken for
  * one that was written later and lost: generations tell them apart. Opening sees to that in two ways. It completes a
@@ -28,6 +28,8 @@ import { I, W } from '../layout/memory.js';
 import {
   groupChecksum,
   groupLive,
+  logGeneration,
+  logUuid0At,
   superblockBlocks,
   superblockCatalogBlock,
   superblockCatalogGeneration,
@@ -58,6 +60,7 @@ import {
   GENERATION,
   HASH_KEY,
   LAYER_COUNT,
+  LOG_AT,
   NEXT_LAYER,
   OPENED_CLEAN,
   OPENED_GENERATION,
@@ -79,7 +82,11 @@ import { nowHi, nowLo, readClock } from './clock.js';
 import { descriptorDevice, readBlocks, readBlocksDirect, useDevice, type Device } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
-import { clearLog, createLogMemory, logWordsFor, mapLogMemory, type LogMemory } from './log-memory.js';
+import { beginLogging, logGrowth } from './log.js';
+import { clearLog, createLogMemory, holdsLog, logWordsFor, mapLogMemory, type LogMemory } from './log-memory.js';
+import { keepLeftOrphans } from './maintenance.js';
+import { keepApplied } from './origins.js';
+import { mendOverwrites, replayLog } from './replay.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { bitmapBlock, growSpace, groupCount, loadGroup, pendingBlocks, reserveFor } from './space.js';
 import { createTree, recordType, releasePath, valueOf } from './tree.js';
@@ -333,14 +340,45 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
     loadSuperblock(path, sizeOf(fd));
     loadBitmaps(path);
     countRemoving();
-    if (log !== null) clearLog(log);
-    if (!readOnly) markInUse();
+    if (log !== null) beginLog(log, options.takeover === true);
     return current;
   } catch (error) {
     current = null;
     closeDescriptors(fd, directFd);
     throw error instanceof BlockError ? new LcfsError('corrupt', `${path}: ${error.message}`) : error;
   }
+}
+
+/** Makes ready for changes, after replaying those that the process before made and no checkpoint has. */
+function beginLog(log: LogMemory, takeover: boolean): void {
+  if (takeover && holdsLog() && isLogOfVolume()) takeOver();
+  else {
+    clearLog(log);
+    W.copyWithin(logUuid0At(LOG_AT), UUID, UUID + 4);
+    markInUse();
+    beginLogging();
+  }
+}
+
+function isLogOfVolume(): boolean {
+  for (let word = 0; word < 4; word++) if (W[logUuid0At(LOG_AT) + word] !== W[UUID + word]) return false;
+  return true;
+}
+
+/**
+ * The log stays as it is: until the next checkpoint it leads from the last one to everything that was and will be done. So
+ * nothing has to be written, and V1 holds as the log knows which generations were open.
+ */
+function takeOver(): void {
+  const opened = W[OPENED_GENERATION]!;
+  while (W[GENERATION]! <= logGeneration(LOG_AT)) W[GENERATION]! += GENERATIONS_CUT_OFF;
+  replayLog(opened);
+  keepApplied();
+  if (W[OPENED_CLEAN] === 1) markInUse();
+  beginLogging();
+  Atomics.store(I, CHANGED, 1);
+  mendOverwrites(opened);
+  keepLeftOrphans();
 }
 
 /** Descriptor of the log memory that the volume made for itself; -1: none. */
@@ -495,7 +533,10 @@ export function growVolume(): number {
     if (blocks > arena.groupsMax * GROUP_BLOCKS) {
       throw new LcfsError('state', `${path} grew to more than four times its size; unmount and mount it again, then grow it`);
     }
-    if (blocks > W[TOTAL_BLOCKS]!) growSpace(blocks);
+    if (blocks > W[TOTAL_BLOCKS]!) {
+      growSpace(blocks);
+      logGrowth(blocks);
+    }
     I[CHANGED] = 1;
     W[RESERVE_BLOCKS] = reserveFor(W[TOTAL_BLOCKS]!);
   } finally {
