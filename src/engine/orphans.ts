@@ -174,6 +174,13 @@ export function countOrphans(layer: LayerIndex): number {
   }
 }
 
+/** All orphans of a layer; none if it is gone or cannot be read. */
+export function orphansOf(layer: LayerIndex): Ino[] {
+  const found: Ino[] = [];
+  for (let ino = nextOrphan(layer, 0); ino > 0; ino = nextOrphan(layer, ino)) found.push(ino);
+  return found;
+}
+
 /** The next orphan of the layer behind inode `after`; 0 if there is none. */
 function nextOrphan(layer: LayerIndex, after: Ino): Ino {
   const refused = beginRead(layer);

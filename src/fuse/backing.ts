@@ -10,8 +10,7 @@
 import koffi from 'koffi';
 import { getInode } from '../engine/inode.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
-import { EISDIR } from '../linux/errno.js';
-import { close, errno, ioBuffer, ioctl } from '../linux/libc.js';
+import { close, ioBuffer, ioctl } from '../linux/libc.js';
 import { writeHex } from './content-names.js';
 import type { CountTable } from './count-table.js';
 import type { IdleIds } from './idle-ids.js';
@@ -91,7 +90,8 @@ function registerBacking(fuse: number, file: number): number {
   return ioctl(fuse, P.IOCTL_BACKING_OPEN, memory.address + MAP);
 }
 
-function closeBacking(fuse: number, backing: number): void {
+/** Takes an id back from the kernel; in vain if it has none such. */
+export function closeBacking(fuse: number, backing: number): void {
   map[0] = backing;
   ioctl(fuse, P.IOCTL_BACKING_CLOSE, memory.address + MAP);
 }
@@ -103,10 +103,4 @@ function writePath(layer: LayerIndex, ino: Ino): void {
   bytes[at++] = SLASH;
   at = writeHex(bytes, at, ino);
   bytes[at] = 0;
-}
-
-/** Why the kernel gives no backing ids for this connection, as an error number; 0 if it does. */
-export function refusesBacking(fuse: number, contents: number): number {
-  // A directory can't have one, which is all that the kernel must object to.
-  return registerBacking(fuse, contents) < 0 && errno() === EISDIR ? 0 : errno();
 }

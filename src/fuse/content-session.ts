@@ -10,96 +10,57 @@
  *
  * Openings of files that somebody kept, or maps, hold the mount. It is therefore ended by force: nobody is served by then.
  */
-import { fstatSync } from 'node:fs';
 import { LAYER_COUNT, NEXT_LAYER } from '../engine/arena.js';
 import { getInode } from '../engine/inode.js';
-import type { VolumeHandle } from '../engine/volume.js';
+import { layerIndices } from '../engine/layers.js';
 import { ROOT_INO, type LayerIndex } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { EIO } from '../linux/errno.js';
-import { close } from '../linux/libc.js';
-import { abortConnection } from '../linux/mount.js';
-import { Threads, answerInit, openConnection, rolesFor, setReadAhead, type Told } from './connection.js';
-import { cloneWithoutWaiting, closeDevice } from './device.js';
+import { Threads, type Told } from './connection.js';
 import { DeviceQueue } from './device-queue.js';
-import { announceContentLayer } from './notify.js';
-import { newOpenCounters } from './open-files.js';
+import { announceContentLayer, askAgain } from './notify.js';
 import { BATCH_FORGET, FORGET, INTERRUPT } from './protocol.js';
 import { opcodeOf } from './request.js';
-import type { WorkerRole } from './worker.js';
+import { abortQuietly, type ServedConnection } from './serving.js';
+import type { WorkerTask } from './worker.js';
 
 export interface ContentSession {
-  /** Descriptor of the mount. */
-  readonly mount: number;
-  /** Ends the mount: what still reads from it gets errors. */
+  /** Resolves when nothing is served any more; a string says why it can't begin. */
+  start(): Promise<string | undefined>;
+  /** Ends the mount: what still reads from it gets errors. The descriptors stay open. */
   end(): Promise<void>;
 }
 
-const SUBTYPE = 'lcfs-contents';
-/**
- * Requests of a CPU at once: reads ahead of several programs that start, of up to 1 MiB each. What comes here was not in the
- * page cache, so beyond eight threads another one for each CPU would save little against its 12 MiB.
- */
-const NEEDS = { entries: 4, threads: 8 };
-/**
- * What is read in order has up to two requests of 1 MiB under way before it is asked for. A page that is touched in a mapping
- * brings as much of what lies around it, so that most libraries come whole: with 512 KiB programs that start read the device
- * a third to three times more often, for a tenth to a third fewer bytes.
- */
-const READ_AHEAD_KIB = 2048;
 const SWEEP_MS = 5000;
 /** Requests that get no reply. */
 const SILENT: ReadonlySet<number> = new Set([FORGET, BATCH_FORGET, INTERRUPT]);
+/** As many layers may have gone unnoticed when another process died. */
+const GONE_MAX = 1024;
+const LAYER_BATCH = 1000;
 
-/**
- * Starts the content mount of an open volume. `removed` is called when a layer is gone, before its contents are dropped. A
- * string says why there can't be a content mount.
- */
-export async function startContents(
-  handle: VolumeHandle,
-  source: string,
-  uring: boolean,
-  log: (line: string) => void,
+/** Serves the content mount of an open volume. `removed` is called when a layer is gone, before its contents are dropped. */
+export function contentSession(
+  connection: ServedConnection,
+  task: Omit<WorkerTask, 'role' | 'devices' | 'negotiated' | 'service' | 'sharing'>,
   removed: (layer: LayerIndex) => void,
-): Promise<ContentSession | string> {
-  const { device, mount } = openConnection({ source, subtype: SUBTYPE, readOnly: true });
-  const negotiated = answerInit(device, { uring, passthrough: false, content: true });
-  const sweeper = new Sweeper(device, removed);
-  const task = { handle, device, negotiated, openCounters: newOpenCounters(), service: 'content', sharing: null } as const;
-  const threads = new Threads(task, (message) => sweeper.hear(message));
-  const ended = threads.ended.then(() => closeDevice(device));
-  const refused = await threads.start(roles(negotiated.uring));
-  if (refused !== undefined) {
-    close(mount);
-    await ended;
-    return refused;
-  }
-  const minor = minorOf(mount);
-  setReadAhead(minor, READ_AHEAD_KIB, log);
-  sweeper.start(negotiated.uring);
-  return { mount, end: () => endContents(minor, mount, sweeper, ended) };
-}
-
-function roles(uring: boolean): WorkerRole[] {
-  const all = rolesFor(uring, NEEDS);
-  return uring ? all.filter(({ kind }) => kind === 'ring') : all;
-}
-
-function minorOf(mount: number): number {
-  const { dev } = fstatSync(mount);
-  return (dev & 0xff) | ((dev >>> 12) & ~0xff);
-}
-
-async function endContents(minor: number, mount: number, sweeper: Sweeper, ended: Promise<void>): Promise<void> {
-  sweeper.stop();
-  try {
-    // The number is that of our mount as long as its descriptor is open.
-    abortConnection(minor);
-  } catch {
-    // Somebody else ended it before.
-  }
-  close(mount);
-  await ended;
+): ContentSession {
+  const { devices, negotiated, minor, roles } = connection;
+  const sweeper = new Sweeper(connection, removed);
+  const threads = new Threads({ ...task, devices, negotiated, service: 'content', sharing: null }, (message) => sweeper.hear(message));
+  return {
+    async start() {
+      if (task.takeover) askAgain(devices[0]!);
+      const refused = await threads.start(roles);
+      if (refused === undefined) sweeper.start(task.takeover);
+      return refused;
+    },
+    async end() {
+      sweeper.stop();
+      // The number is that of our mount as long as its descriptor is open.
+      abortQuietly(minor);
+      await threads.allEnded();
+    },
+  };
 }
 
 /** What is done now and then. */
@@ -109,24 +70,37 @@ class Sweeper {
   /** Layers whose directories the kernel may know. */
   private readonly layers = new Set<LayerIndex>();
   private layersGone = layersGone();
-  /** Another descriptor of the connection, to read what comes beside the ring. */
-  private beside = -1;
+  /** Another descriptor of the connection, to read what comes beside the ring; -1 without a ring. */
+  private readonly beside: number;
   private timer: NodeJS.Timeout | undefined;
 
-  constructor(device: number, removed: (layer: LayerIndex) => void) {
-    this.device = device;
+  constructor({ devices, negotiated }: ServedConnection, removed: (layer: LayerIndex) => void) {
+    this.device = devices[0]!;
+    this.beside = negotiated.uring ? devices[1]! : -1;
     this.removed = removed;
   }
 
-  start(uring: boolean): void {
-    if (uring) this.beside = cloneWithoutWaiting(this.device);
-    const queue = uring ? new DeviceQueue(this.beside) : undefined;
+  start(takeover: boolean): void {
+    const queue = this.beside >= 0 ? new DeviceQueue(this.beside) : undefined;
     this.timer = setInterval(() => this.sweep(queue), SWEEP_MS).unref();
+    if (takeover) this.catchUp();
   }
 
   stop(): void {
     clearInterval(this.timer);
-    if (this.beside >= 0) closeDevice(this.beside);
+  }
+
+  /** Another process knew which layers the kernel has seen, and may have died before it noticed that one is gone. */
+  private catchUp(): void {
+    let known = 0;
+    for (let from = 1; ; from = known + 1) {
+      const layers = layerIndices(from, LAYER_BATCH);
+      for (const layer of layers) this.layers.add(layer);
+      if (layers.length < LAYER_BATCH) break;
+      known = layers.at(-1)!;
+    }
+    for (let layer = Math.max(1, W[NEXT_LAYER]! - GONE_MAX); layer < W[NEXT_LAYER]!; layer++)
+      if (!this.layers.has(layer)) this.forget(layer);
   }
 
   hear(message: Told): void {

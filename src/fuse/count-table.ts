@@ -74,6 +74,11 @@ export class CountTable {
     return number;
   }
 
+  /** Forgets everything, whoever was in a bucket. Nobody else may use the table. */
+  clear(): void {
+    this.words.fill(0);
+  }
+
   /** How many keys are counted. */
   keys(): number {
     let keys = 0;

@@ -13,11 +13,12 @@ import { beginRead, end, opRecord } from '../engine/operation.js';
 import { LAYER_WRITABLE, type Ino, type LayerIndex } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { layerState } from '../layout/records.js';
-import { EDQUOT, EINVAL, EIO, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
+import { EDQUOT, EINVAL, EIO, ENFILE, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
 import { succeeds } from './failure.js';
 import { truncate } from './inodes.js';
 import { isPrivate, isSynthetic, nodeIno } from './node.js';
-import { DIRECT, PASSING, PLAIN, mayBeMapped, noteOpen, shownLayer } from './open-files.js';
+import { mayBeMapped, noteOpen, recordOpening, shownLayer } from './open-files.js';
+import { DIRECT, PASSING, PLAIN } from './openings.js';
 import * as P from './protocol.js';
 import { readContents } from './reading.js';
 import { replySharedOpen, writeOpen } from './reply.js';
@@ -26,6 +27,7 @@ import {
   beginDoor,
   beginPassthrough,
   contentsChanged,
+  endPassthrough,
   isOpenShared,
   isShared,
   joinPassthrough,
@@ -41,9 +43,6 @@ const ROOM_VAIN_MS = 3000;
 let vainUntil = 0;
 const pause = new Int32Array(new SharedArrayBuffer(4));
 
-/** COPY_FILE_RANGE answers with 32 bits: a whole number of blocks below that. */
-const COPY_BYTES_MAX = 0xffff_f000;
-
 export function openFile(r: Request): number {
   if (isShared(r)) return openShared(r);
   const flags = argument(r, P.OPEN_FLAGS);
@@ -51,7 +50,7 @@ export function openFile(r: Request): number {
     const result = openForWriting(r, flags);
     if (result < 0) return result;
   }
-  writeOpen(r.words, r.replyWord, noteOpen(layerOf(r), inoOf(r), flags));
+  writeOpen(r.words, r.replyWord, noteOpen(r, layerOf(r), inoOf(r), flags));
   return P.OPEN_OUT_BYTES;
 }
 
@@ -73,8 +72,18 @@ function openShared(r: Request): number {
   const flags = argument(r, P.OPEN_FLAGS);
   if ((flags & (P.O_ACCMODE | P.O_TRUNC)) !== 0) return openSharedForWriting(r, layer, ino, flags);
   const backing = beginPassthrough(layer, ino);
-  if (backing > 0) return replySharedOpen(r, PASSING, openedContents, P.FOPEN_PASSTHROUGH, backing);
-  return openUnshared(r, layer, ino);
+  return backing > 0 ? replyPassing(r, layer, ino, 0, backing) : openUnshared(r, layer, ino);
+}
+
+/** Answers with a passthrough opening that has been counted; `direct` is DIRECT or 0. */
+function replyPassing(r: Request, layer: LayerIndex, ino: Ino, direct: number, backing: number): number {
+  const contents = openedContents;
+  const handle = recordOpening(r, PASSING | direct, layer, ino, contents, backing);
+  if (handle === 0) {
+    endPassthrough(layer, ino, contents);
+    return -ENFILE;
+  }
+  return replySharedOpen(r, handle, contents, P.FOPEN_PASSTHROUGH | (direct === 0 ? 0 : P.FOPEN_DIRECT_IO), backing);
 }
 
 /** A file that is to be opened for reading under its shared nodeid, but can't be opened as one. */
@@ -84,8 +93,7 @@ function openUnshared(r: Request, layer: LayerIndex, ino: Ino): number {
   if (refused === -EROFS || refused === -ENOSPC) return replySharedOpen(r, PLAIN, 0, P.FOPEN_DIRECT_IO, 0);
   if (refused < 0) return refused;
   const joined = joinPassthrough(layer, ino);
-  if (joined === 0) return openDoor(r, layer, ino, PLAIN);
-  return replySharedOpen(r, PASSING | DIRECT, openedContents, P.FOPEN_PASSTHROUGH | P.FOPEN_DIRECT_IO, joined);
+  return joined === 0 ? openDoor(r, layer, ino, 0) : replyPassing(r, layer, ino, DIRECT, joined);
 }
 
 function openSharedForWriting(r: Request, layer: LayerIndex, ino: Ino, flags: number): number {
@@ -97,13 +105,14 @@ function openSharedForWriting(r: Request, layer: LayerIndex, ino: Ino, flags: nu
     if (failed < 0) return failed;
   }
   contentsChanged(layer, ino);
-  return openDoor(r, layer, ino, noteOpen(layer, ino, flags));
+  return openDoor(r, layer, ino, flags);
 }
 
-/** Answers OPEN by the back door. `counted` says what was counted for the opening before. */
-function openDoor(r: Request, layer: LayerIndex, ino: Ino, counted: number): number {
-  const door = beginDoor(layer, ino) ? DIRECT : 0;
-  return replySharedOpen(r, counted | door, 0, P.FOPEN_DIRECT_IO, 0);
+/** Answers OPEN by the back door. */
+function openDoor(r: Request, layer: LayerIndex, ino: Ino, flags: number): number {
+  const door = beginDoor(layer, ino) ? DIRECT : PLAIN;
+  const handle = noteOpen(r, layer, ino, flags, door);
+  return replySharedOpen(r, handle, 0, P.FOPEN_DIRECT_IO, 0);
 }
 
 export function readFile(r: Request): number {
@@ -185,7 +194,7 @@ export function copyFileRange(r: Request): number {
   const toLayer = argument(r, P.COPY_TO_NODE + 1);
   if (isSynthetic(toLayer, toLow)) return -EPERM;
   if (argument(r, P.COPY_FLAGS) !== 0 || argument(r, P.COPY_FLAGS + 1) !== 0) return -EINVAL;
-  const bytes = Math.min(argument64(r, P.COPY_BYTES), COPY_BYTES_MAX);
+  const bytes = Math.min(argument64(r, P.COPY_BYTES), P.COPY_BYTES_MAX);
   const from = argument64(r, P.COPY_OFFSET);
   const to = argument64(r, P.COPY_TO_OFFSET);
   const copied = copyRange(shownLayer(r), inoOf(r), from, toLayer, nodeIno(toLow), to, bytes);

@@ -1,8 +1,9 @@
 /** Descriptors of /dev/fuse. */
 import { closeSync, constants, openSync } from 'node:fs';
 import koffi from 'koffi';
+import { EISDIR } from '../linux/errno.js';
 import { errno, fcntl } from '../linux/libc.js';
-import { IOCTL_CLONE } from './protocol.js';
+import { BACKING_MAP_BYTES, IOCTL_BACKING_OPEN, IOCTL_CLONE } from './protocol.js';
 
 const PATH = '/dev/fuse';
 const F_SETFL = 4;
@@ -36,4 +37,12 @@ export function cloneWithoutWaiting(device: number): number {
 
 export function closeDevice(fd: number): void {
   closeSync(fd);
+}
+
+/** Why the kernel gives no backing ids for this connection, as an error number; 0 if it does. `directory` is any descriptor of one. */
+export function refusesBacking(device: number, directory: number): number {
+  // A directory can't have one, which is all that the kernel must object to.
+  const map = new Uint32Array(BACKING_MAP_BYTES / 4);
+  map[0] = directory;
+  return ioctl(device, IOCTL_BACKING_OPEN, map) < 0 && errno() === EISDIR ? 0 : errno();
 }

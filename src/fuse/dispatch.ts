@@ -11,8 +11,10 @@
  */
 import { performance } from 'node:perf_hooks';
 import { isDeferred } from '../engine/deferral.js';
+import { setOrigin } from '../engine/origins.js';
 import { recordOperation, statKind, type StatKind } from '../engine/stats.js';
 import { EINVAL, EIO, ENOSYS, EPERM, ESTALE } from '../linux/errno.js';
+import { FROM_THE_START, answerAgain } from './again.js';
 import * as content from './content.js';
 import * as data from './data.js';
 import { listDirectory, listDirectoryPlus } from './directory.js';
@@ -23,7 +25,7 @@ import { isPrivate, isSynthetic } from './node.js';
 import { releaseFile } from './open-files.js';
 import * as P from './protocol.js';
 import { READING } from './reading.js';
-import { layerOf, nodeLowOf, opcodeOf, type Request } from './request.js';
+import { layerOf, nodeLowOf, opcodeOf, requestHigh, uniqueLow, wasBegun, type Request } from './request.js';
 import { isSharing } from './sharing.js';
 import { getStatistics, getVolumeStatistics } from './statfs.js';
 import * as synthetic from './synthetic.js';
@@ -131,9 +133,11 @@ function tableForVolume(high: number, low: number): readonly Handler[] {
 }
 
 let tableFor = tableForVolume;
+let isServingContents = false;
 
 /** Lets this thread serve the content mount instead of the volume. */
 export function serveContents(): void {
+  isServingContents = true;
   tableFor = () => OF_CONTENT;
 }
 
@@ -192,11 +196,20 @@ export function serve(r: Request, started = performance.now()): number {
   const opcode = opcodeOf(r);
   if (opcode >= P.OPCODES) return -ENOSYS;
   const handler = tableFor(layerOf(r), nodeLowOf(r))[opcode]!;
-  const result = r.payloadBytes < 0 ? refuseShort(opcode) : handler(r);
+  setOrigin(uniqueLow(r), requestHigh(r), r.origin);
+  const result = r.payloadBytes < 0 ? refuseShort(opcode) : handle(r, opcode, handler);
   if (isDeferred()) return DEFERRED;
   if (result === READING) return READING;
   recordServed(r, started, result);
   return result >= -ERROR_MAX || result === NO_REPLY ? result : -EIO;
+}
+
+function handle(r: Request, opcode: number, handler: Handler): number {
+  if (wasBegun(r) && !isServingContents) {
+    const result = answerAgain(r, opcode);
+    if (result !== FROM_THE_START) return result;
+  }
+  return handler(r);
 }
 
 /** Counts a request that has come to its end. */

@@ -3,7 +3,8 @@
  * small file that is cached, and programs open the same files over and over. So an id is kept when its last opening ends,
  * until another one takes its place: each content file has one place, by hash.
  *
- * Place: word 0 lock, then layer + 1 (0: free), inode number, id. Nothing is called while a place is locked.
+ * Place: word 0 lock, then layer + 1 (0: free), inode number, id. Nothing is called while a place is locked. A place whose owner
+ * died has a lock that is never given back, and is not to be trusted (`recover`).
  */
 import type { Ino, LayerIndex } from '../layout/constants.js';
 
@@ -58,6 +59,23 @@ export class IdleIds {
       if (id !== 0) ids.push(id);
     }
     return ids;
+  }
+
+  /**
+   * After a death, while nobody else uses the table: what somebody was just changing is given up, and so is an id of
+   * `inUse`. Returns the ids given up that are not in use, which are to be closed.
+   */
+  recover(inUse: ReadonlySet<number>): number[] {
+    const { words } = this;
+    const given: number[] = [];
+    for (let place = 0; place < words.length; place += PLACE_WORDS) {
+      const id = words[place + ID]!;
+      if (words[place] === 0 && (words[place + LAYER] === 0 || !inUse.has(id))) continue;
+      // Whether the place is taken is unknown if it is locked; an id that is closed already is closed in vain.
+      if (id !== 0 && !inUse.has(id)) given.push(id);
+      words.fill(0, place, place + PLACE_WORDS);
+    }
+    return given;
   }
 
   private enter(layer: LayerIndex, ino: Ino): number {

@@ -30,6 +30,14 @@ function send(device: number, code: number, bodyBytes: number): number {
   return write(device, address, bytes) < 0 ? -errno() : 0;
 }
 
+/**
+ * Makes the kernel send all requests again that were read through descriptors of the connection and not answered: after the
+ * process that had them died.
+ */
+export function askAgain(device: number): number {
+  return send(device, P.NOTIFY_RESEND, 0);
+}
+
 /** Forgets the attributes and ACLs of a private inode and, if `contents`, what is cached of its data or entries. */
 export function announceInode(device: number, layer: LayerIndex, ino: Ino, contents: boolean): number {
   return announceNode(device, layer, nodeLow(ino), contents);

@@ -6,60 +6,87 @@
  * long as somebody else has a file open like that, all of it counts as data, as lseek(2) allows. The opening lasts as long
  * as its mappings; the last part of a mapping to go writes back what is left.
  *
- * An opening is named by a handle: its low word says what was counted for it, its high word the layer whose contents a
- * passthrough opening shows (sharing.ts).
+ * An opening is named by a handle: its low word says what was counted for it and where that is recorded (openings.ts), its high
+ * word the layer whose contents a passthrough opening shows (sharing.ts). RELEASE may be served twice, by one process after the
+ * other: it ends what is recorded as open.
  *
  * The counters are one table for all threads of a connection, by a hash of layer and inode. Files that share a counter may
  * take each other for open, which costs only the knowledge of their holes.
  */
 import type { Ino, LayerIndex } from '../layout/constants.js';
+import { COUNTED, DIRECT, Openings, PASSING, PLAIN, flagsOf, type Opening } from './openings.js';
 import * as P from './protocol.js';
-import { argument, inoOf, layerOf, type Request } from './request.js';
+import { argument, inoOf, layerOf, requestHigh, uniqueLow, type Request } from './request.js';
 import { endDoor, endPassthrough, isSharing } from './sharing.js';
+import { COUNTERS, COUNTERS_AT, OPENINGS_AT, newTables, type Tables } from './tables.js';
 
-/** 16 KiB: a thousand files in use as databases rarely share a counter. */
-const COUNTERS = 4096;
+let counters: Int32Array;
+let openings: Openings;
+/** After a death: what has no record may be open. */
+let areSomeLost = false;
 
-/** Bits of a handle: open for reading and writing; passes through to contents; reads and writes through us all the same. */
-export const PLAIN = 0;
-const COUNTED = 1;
-export const PASSING = 2;
-export const DIRECT = 4;
-
-let counters = new Int32Array(newOpenCounters());
-
-/** Memory for the threads of one connection. */
-export function newOpenCounters(): SharedArrayBuffer {
-  return new SharedArrayBuffer(COUNTERS * 4);
+/** Lets this thread use the tables of the connection. */
+export function useOpenFiles(tables: Tables, takeover: boolean): void {
+  counters = new Int32Array(tables.memory, tables.at + COUNTERS_AT, COUNTERS);
+  openings = new Openings(tables.memory, tables.at + OPENINGS_AT);
+  areSomeLost = takeover && openings.mayBeLost();
 }
 
-/** Lets this thread use the memory that the connection's threads share. */
-export function useOpenCounters(memory: SharedArrayBuffer): void {
-  counters = new Int32Array(memory);
-}
+useOpenFiles(newTables(), false);
 
 function counterOf(layer: LayerIndex, ino: Ino): number {
   return (Math.imul(ino, 0x9e37_79b1) ^ Math.imul(layer, 0x85eb_ca6b)) >>> 20;
 }
 
-/** Counts an opening with these flags of open(2) and returns its handle. Nothing may keep it from being announced then. */
-export function noteOpen(layer: LayerIndex, ino: Ino, flags: number): number {
-  if ((flags & P.O_ACCMODE) !== P.O_RDWR) return PLAIN;
-  Atomics.add(counters, counterOf(layer, ino), 1);
-  return COUNTED;
+/** After a death: makes the counters anew. */
+export function recount(all: readonly Opening[]): void {
+  counters.fill(0);
+  for (const { flags, layer, ino } of all) if ((flags & COUNTED) !== 0) counters[counterOf(layer, ino)]!++;
+}
+
+/**
+ * Counts an opening with these flags of open(2), for which `door` (DIRECT or PLAIN) was counted, and returns its handle.
+ * Nothing may keep it from being announced then.
+ */
+export function noteOpen(r: Request, layer: LayerIndex, ino: Ino, flags: number, door = PLAIN): number {
+  const counted = (flags & P.O_ACCMODE) === P.O_RDWR ? COUNTED : PLAIN;
+  if (counted !== PLAIN) Atomics.add(counters, counterOf(layer, ino), 1);
+  const what = counted | door;
+  return what === PLAIN ? PLAIN : recordOpening(r, what, layer, ino, 0, 0) || what;
+}
+
+/** Records an opening of the inode that was counted as `flags` say. Returns its handle; 0 if there is no room. */
+export function recordOpening(r: Request, flags: number, layer: LayerIndex, ino: Ino, contents: LayerIndex, backing: number): number {
+  const handle = openings.add(flags, uniqueLow(r), requestHigh(r), layer, ino, contents, backing);
+  if (handle === 0 && (flags & COUNTED) !== 0) openings.lose();
+  return handle;
 }
 
 /** RELEASE: the end of an opening. */
 export function releaseFile(r: Request): number {
-  const handle = argument(r, P.HANDLE);
-  if ((handle & COUNTED) !== 0) Atomics.sub(counters, counterOf(layerOf(r), inoOf(r)), 1);
-  if (isSharing()) releaseShared(r, handle);
+  endOpening(argument(r, P.HANDLE), layerOf(r), inoOf(r), argument(r, P.HANDLE + 1));
   return 0;
 }
 
-function releaseShared(r: Request, handle: number): void {
-  if ((handle & PASSING) !== 0) endPassthrough(layerOf(r), inoOf(r), argument(r, P.HANDLE + 1));
-  else if ((handle & DIRECT) !== 0) endDoor(layerOf(r), inoOf(r));
+function endOpening(handle: number, layer: LayerIndex, ino: Ino, contents: LayerIndex): void {
+  const flags = flagsOf(handle);
+  if (flags === PLAIN || !openings.isOpen(handle)) return;
+  if ((flags & COUNTED) !== 0) Atomics.sub(counters, counterOf(layer, ino), 1);
+  if (isSharing()) endShared(flags, layer, ino, contents);
+  openings.remove(handle);
+}
+
+function endShared(flags: number, layer: LayerIndex, ino: Ino, contents: LayerIndex): void {
+  if ((flags & PASSING) !== 0) endPassthrough(layer, ino, contents);
+  else if ((flags & DIRECT) !== 0) endDoor(layer, ino);
+}
+
+/** A request is served a second time: what it opened the first time was never announced. */
+export function forgetOpening(r: Request): void {
+  const handle = openings.handleOf(uniqueLow(r), requestHigh(r));
+  if (handle === 0) return;
+  const { layer, ino, contents } = openings.openingOf(handle);
+  endOpening(handle, layer, ino, contents);
 }
 
 /** The layer whose contents the opening of the request shows: as a rule that of its inode. */
@@ -71,5 +98,5 @@ export function shownLayer(r: Request): LayerIndex {
 /** Whether anybody but the sender of the request may have written to the file through a mapping. */
 export function mayBeMapped(r: Request): boolean {
   const own = (argument(r, P.HANDLE) & COUNTED) !== 0 ? 1 : 0;
-  return Atomics.load(counters, counterOf(layerOf(r), inoOf(r))) > own;
+  return areSomeLost || Atomics.load(counters, counterOf(layerOf(r), inoOf(r))) > own;
 }

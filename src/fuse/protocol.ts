@@ -191,6 +191,8 @@ export const COPY_OFFSET = 2;
 export const COPY_TO_NODE = 4;
 export const COPY_TO_OFFSET = 8;
 export const COPY_BYTES = 10;
+/** COPY_FILE_RANGE answers with 32 bits: a whole number of blocks below that. */
+export const COPY_BYTES_MAX = 0xffff_f000;
 export const COPY_FLAGS = 12;
 
 export const FSYNC_FLAGS = 2;
@@ -335,6 +337,7 @@ export const OVER_IO_URING = 1 << 9;
 
 export const NOTIFY_INVAL_INODE = 2;
 export const NOTIFY_INVAL_ENTRY = 3;
+export const NOTIFY_RESEND = 7;
 /** Flag of NOTIFY_INVAL_ENTRY: the name is looked up again before it is used, and goes only if it means something else. */
 export const NOTIFY_EXPIRE_ONLY = 1;
 

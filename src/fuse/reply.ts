@@ -133,7 +133,7 @@ export function replySharedOpen(r: Request, handle: number, contents: LayerIndex
 
 /** Answers CREATE and TMPFILE: the inode found, opened. */
 export function replyCreated(r: Request, layer: number, ino: number): number {
-  const handle = noteOpen(layer, ino, argument(r, P.CREATE_FLAGS));
+  const handle = noteOpen(r, layer, ino, argument(r, P.CREATE_FLAGS));
   replyEntry(r, layer, ino);
   writeOpen(r.words, r.replyWord + P.ENTRY_BYTES / 4, handle);
   return P.ENTRY_BYTES + P.OPEN_OUT_BYTES;

@@ -23,6 +23,9 @@ import type { IoBuffer } from '../linux/libc.js';
 import { EINVAL, ENAMETOOLONG } from '../linux/errno.js';
 import { IN_EXTENSIONS, IN_GID, IN_NODE, IN_OPCODE, IN_UID, IN_UNIQUE } from './protocol.js';
 
+/** In the high word of a unique number: the request is sent a second time, as the process that had it died. */
+const RESENT = 0x8000_0000;
+
 /** Two names of 255 bytes, rounded up. */
 export const SCRATCH_BYTES = 512;
 
@@ -54,6 +57,10 @@ export class Request {
   plan: ReadPlan | null = null;
   /** Whether the queue takes READING for an answer. */
   mayAnswerLater = false;
+  /** Whether another process, which died, may have begun to serve it. On /dev/fuse the unique number says so. */
+  isRescued = false;
+  /** Where it is served: a number that no other request has at the same time (engine/origins.ts). */
+  origin = 0;
 
   constructor(io: IoBuffer, words: Uint32Array, places: RequestPlaces) {
     this.io = io;
@@ -78,6 +85,9 @@ export const opcodeOf = (r: Request): number => r.words[r.head + IN_OPCODE]!;
 export const uniqueLow = (r: Request): number => r.words[r.head + IN_UNIQUE]!;
 export const uniqueHigh = (r: Request): number => r.words[r.head + IN_UNIQUE + 1]!;
 export const nodeLowOf = (r: Request): number => r.words[r.head + IN_NODE]!;
+/** The high word of the unique number, the same however often the request is sent. */
+export const requestHigh = (r: Request): number => (r.words[r.head + IN_UNIQUE + 1]! & ~RESENT) >>> 0;
+export const wasBegun = (r: Request): boolean => r.isRescued || (r.words[r.head + IN_UNIQUE + 1]! & RESENT) !== 0;
 /** Layer index: the high word of the nodeid. */
 export const layerOf = (r: Request): number => r.words[r.head + IN_NODE + 1]!;
 /** Inode number: the low word of the nodeid without its private bit. */

@@ -5,8 +5,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { closeDevice, openDevice } from './device.js';
-import { ENTRY_MEMORY_BYTES, type QueueShare } from './ring-queue.js';
-import type { WorkerRole } from './worker.js';
+import { ENTRY_MEMORY_BYTES } from './ring-memory.js';
+import { UringUnavailable, Uring } from '../linux/uring.js';
 
 const PARAMETER = '/sys/module/fuse/parameters/enable_uring';
 const DISABLED = '/proc/sys/kernel/io_uring_disabled';
@@ -21,6 +21,19 @@ const MEMORY_BYTES_MAX = 64 * 2 ** 20;
 /** Beyond this many CPUs a thread serves several of them; each thread costs some 5 MiB. */
 export const RING_THREADS_MAX = 24;
 
+/** Entries of one queue. */
+export interface QueueShare {
+  readonly queue: number;
+  readonly entries: number;
+}
+
+/** How a thread gets its requests. */
+export type WorkerRole =
+  /** From /dev/fuse, through this one of the connection's descriptors. `beside` rings, for what nobody waits for. */
+  | { readonly kind: 'device'; readonly descriptor: number; readonly beside: boolean }
+  /** From the ring queues named, on the CPUs named, with the entries from number `firstEntry` on. */
+  | { readonly kind: 'ring'; readonly shares: readonly QueueShare[]; readonly cpus: readonly number[]; readonly firstEntry: number };
+
 /** How much of both a connection needs at most. */
 export interface RingNeeds {
   /** Requests of a CPU at once. */
@@ -30,16 +43,24 @@ export interface RingNeeds {
 
 export const SERVE_ALL: RingNeeds = { entries: QUEUE_ENTRIES, threads: RING_THREADS_MAX };
 
-/** Roles of the ring threads, and of the thread that serves /dev/fuse beside them. */
-export function ringRoles(possible: readonly number[], online: readonly number[], needs = SERVE_ALL): WorkerRole[] {
+/** Entries that a role has. */
+export function entriesOf(role: WorkerRole): number {
+  return role.kind === 'ring' ? role.shares.reduce((sum, share) => sum + share.entries, 0) : 0;
+}
+
+/** Roles of the ring threads, whose entries are counted from `firstEntry` on, and of the thread that serves /dev/fuse beside them. */
+export function ringRoles(possible: readonly number[], online: readonly number[], needs = SERVE_ALL, firstEntry = 0): WorkerRole[] {
   const entries = Math.min(needs.entries, queueEntries(possible.length, online.length));
   const count = Math.min(online.length, needs.threads);
-  const roles: WorkerRole[] = [{ kind: 'device', clone: false, beside: true }];
+  const roles: WorkerRole[] = [{ kind: 'device', descriptor: 0, beside: true }];
+  let entry = firstEntry;
   for (let thread = 0; thread < count; thread++) {
     const cpus = online.filter((_, index) => index % count === thread);
     const others = possible.filter((cpu) => !online.includes(cpu)).filter((_, index) => index % count === thread);
     const shares: QueueShare[] = [...cpus.map((queue) => ({ queue, entries })), ...others.map((queue) => ({ queue, entries: 1 }))];
-    roles.push({ kind: 'ring', shares, cpus });
+    const role: WorkerRole = { kind: 'ring', shares, cpus, firstEntry: entry };
+    roles.push(role);
+    entry += entriesOf(role);
   }
   return roles;
 }
@@ -65,12 +86,24 @@ export function allowUring(log: (line: string) => void): string | undefined {
   if (parameter(DISABLED) === '2') return `io_uring is disabled (${DISABLED})`;
   const enabled = parameter(PARAMETER);
   if (enabled === undefined) return 'the kernel is older than Linux 6.14 or built without it';
-  if (enabled === 'Y') return undefined;
-  try {
-    writeFileSync(PARAMETER, 'Y');
-  } catch (error) {
-    return `${PARAMETER} is off and cannot be switched on: ${(error as Error).message}`;
+  if (enabled !== 'Y') {
+    try {
+      writeFileSync(PARAMETER, 'Y');
+    } catch (error) {
+      return `${PARAMETER} is off and cannot be switched on: ${(error as Error).message}`;
+    }
+    log(`switched ${PARAMETER} on for FUSE over io_uring`);
   }
-  log(`switched ${PARAMETER} on for FUSE over io_uring`);
-  return undefined;
+  return tryRing();
+}
+
+/** Makes a ring, to see whether this process may. */
+function tryRing(): string | undefined {
+  try {
+    new Uring(1).close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof UringUnavailable) return error.message;
+    throw error;
+  }
 }

@@ -10,46 +10,53 @@
  *
  * FORGET, INTERRUPT and what came before the ring was ready arrive on /dev/fuse all the same (device-queue.ts).
  *
- * Memory of an entry, a page in the first part of the buffer and WRITE_BYTES_MAX in the second, which is for the device to read into:
- *   header buffer       in header or out header, arguments at RING_ARGUMENTS, then commit id and length of the payload
- *   two iovecs          at IOVECS, for registration
- *   scratch             at SCRATCH
- *   payload             in the second part
+ * The memory of the entries outlives the process (ring-memory.ts). A request is saved before it is served, as its reply is
+ * written over it; and when the reply is complete, that is noted before it is committed. So the next process finds for each
+ * entry a request that it can serve, or a reply that it can commit: if that was committed already, the kernel says ENOENT.
  */
 import { allowDeferral, deferredBlock, deferredCount, forbidDeferral, forgetDeferral } from '../engine/deferral.js';
 import { DEFERRED_BLOCKS_MAX, currentDevice } from '../engine/device.js';
 import { ReadPlan, planFd, provePlan } from '../engine/planned-read.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
-import { bulkBuffer } from '../linux/bulk-buffer.js';
+import { gatherPages } from '../linux/huge-pages.js';
 import { ioBuffer, type IoBuffer } from '../linux/libc.js';
+import { viewMemory } from '../linux/memory-file.js';
 import { SQE, UringUnavailable, type Uring } from '../linux/uring.js';
-import { ECONNABORTED, EINTR, ENODEV, ENOTCONN } from '../linux/errno.js';
+import { ECONNABORTED, EINTR, ENODEV, ENOENT, ENOTCONN } from '../linux/errno.js';
 import { DEFERRED, NO_REPLY, READING, argumentsBytes, recordServed, serve } from './dispatch.js';
 import { WRITE_BYTES_MAX } from './init.js';
 import * as P from './protocol.js';
 import { Request, opcodeOf, wordsOf } from './request.js';
+import {
+  IOVECS,
+  MARKS,
+  RING_BASE,
+  SAVED,
+  SAVED_LENGTH,
+  SAVED_PAYLOAD,
+  SAVED_PAYLOAD_BYTES,
+  SCRATCH,
+  entriesBytes,
+  pageOf,
+  payloadOf,
+} from './ring-memory.js';
+import type { QueueShare } from './ring-plan.js';
 
-const PAGE = 4096;
 /** A request that was deferred so often waits for its blocks: whatever drives them out of the cache, it gets done. */
 const DEFERRALS_MAX = 64;
 /** A completion's tag is the entry, and above it what it completes: the entry's command, the read for a deferral, or a run. */
 const ENTRIES_MAX = 0x1_0000;
 const FOR_DEFERRAL = 1;
 const FOR_RUN = 2;
-const IOVECS = 512;
 const IOVEC_BYTES = 16;
-const SCRATCH = 1024;
-export const ENTRY_MEMORY_BYTES = PAGE + WRITE_BYTES_MAX;
 
 /** Word indices within the part of a submission entry that belongs to FUSE: flags, commit id, queue. */
 const COMMIT_ID = 2;
 const QUEUE = 4;
 
-/** Entries of one queue. */
-export interface QueueShare {
-  readonly queue: number;
-  readonly entries: number;
-}
+/** Marks of an entry, as words behind MARKS. */
+const SAVED_ID = 0;
+const REPLIED = 2;
 
 /** One entry: its request, the queue it belongs to, and how far the request is. */
 class RingEntry {
@@ -64,10 +71,20 @@ class RingEntry {
   /** Reads of the plan that are under way, and whether one went wrong. */
   outstanding = 0;
   hasFailed = false;
+  /** Whether its command commits a reply that may have been committed before. */
+  isCommittedAgain = false;
+  private isGathered = false;
+  /** Word index of the payload. */
+  private readonly payload: number;
+  private readonly marks: number;
+  private readonly saved: number;
 
-  constructor(io: IoBuffer, words: Uint32Array, at: number, payload: number, queue: number) {
+  constructor(io: IoBuffer, words: Uint32Array, at: number, payload: number, queue: number, origin: number) {
     this.queue = queue;
+    this.payload = payload / 4;
     this.header = at / 4;
+    this.marks = (at + MARKS) / 4;
+    this.saved = (at + SAVED) / 4;
     this.request = new Request(io, words, {
       head: at / 4,
       args: (at + P.RING_ARGUMENTS) / 4,
@@ -77,8 +94,16 @@ class RingEntry {
       scratch: at + SCRATCH,
     });
     this.request.mayAnswerLater = true;
+    this.request.origin = origin;
     this.writeIovec(0, at, P.RING_HEADER_BYTES);
     this.writeIovec(1, payload, WRITE_BYTES_MAX);
+  }
+
+  /** The device is to read into the payload: it takes huge pages, once there is use for them. */
+  gatherPages(): void {
+    if (this.isGathered) return;
+    this.isGathered = true;
+    gatherPages(this.request.io.address + this.request.payload);
   }
 
   /** A request has arrived. */
@@ -86,6 +111,73 @@ class RingEntry {
     this.started = performance.now();
     this.deferrals = 0;
     this.request.plan = this.plan;
+    this.request.isRescued = false;
+    this.save();
+  }
+
+  /** A request that a dead process had is to be served from its start. */
+  beginAgain(): void {
+    if (this.isMarked(SAVED_ID)) this.restore();
+    this.begin();
+    this.request.isRescued = true;
+  }
+
+  /** Whether there is a request in the buffers that may not be answered. */
+  get hasRequest(): boolean {
+    const { words } = this.request;
+    return (words[this.commitId]! | words[this.commitId + 1]!) !== 0;
+  }
+
+  /** Whether the reply to it is complete. */
+  get isReplied(): boolean {
+    return this.isMarked(REPLIED);
+  }
+
+  /** The reply is complete. */
+  markReplied(): void {
+    this.mark(REPLIED);
+  }
+
+  /** Word index of the commit id. */
+  get commitId(): number {
+    return this.header + P.RING_COMMIT_ID / 4;
+  }
+
+  private isMarked(mark: number): boolean {
+    const { words } = this.request;
+    return words[this.marks + mark] === words[this.commitId] && words[this.marks + mark + 1] === words[this.commitId + 1];
+  }
+
+  private mark(mark: number): void {
+    const { words } = this.request;
+    words[this.marks + mark + 1] = words[this.commitId + 1]!;
+    words[this.marks + mark] = words[this.commitId]!;
+  }
+
+  private save(): void {
+    const { words } = this.request;
+    const { header, saved } = this;
+    for (let i = 0; i < P.IN_HEADER_BYTES / 4; i++) words[saved + i] = words[header + i]!;
+    const length = words[header + P.RING_PAYLOAD_BYTES / 4]!;
+    words[saved + SAVED_LENGTH / 4] = length;
+    this.copySaved(this.payload, saved + SAVED_PAYLOAD / 4, length);
+    this.mark(SAVED_ID);
+  }
+
+  private restore(): void {
+    const { words } = this.request;
+    const { header, saved } = this;
+    for (let i = 0; i < P.IN_HEADER_BYTES / 4; i++) words[header + i] = words[saved + i]!;
+    const length = words[saved + SAVED_LENGTH / 4]!;
+    words[header + P.RING_PAYLOAD_BYTES / 4] = length;
+    this.copySaved(saved + SAVED_PAYLOAD / 4, this.payload, length);
+  }
+
+  /** Copies the words of a payload that are saved. */
+  private copySaved(from: number, to: number, length: number): void {
+    const { words } = this.request;
+    const count = Math.min((length + 3) >>> 2, SAVED_PAYLOAD_BYTES / 4);
+    for (let i = 0; i < count; i++) words[to + i] = words[from + i]!;
   }
 
   private writeIovec(index: number, at: number, bytes: number): void {
@@ -109,36 +201,53 @@ export class RingQueues {
   private readonly device: number;
   private readonly entries: RingEntry[] = [];
   private live = 0;
+  private isRegistering = false;
   /** Where blocks pass on their way into the kernel's cache. Nobody looks at them here, so one place does for all. */
   private readonly passage = ioBuffer(DEFERRED_BLOCKS_MAX * BLOCK_BYTES);
 
-  constructor(ring: Uring, device: number, shares: readonly QueueShare[]) {
+  /** With the entries from number `firstEntry` on of `entryCount` whose memory is mapped. */
+  constructor(ring: Uring, device: number, shares: readonly QueueShare[], firstEntry: number, entryCount: number) {
     this.ring = ring;
     this.device = device;
-    const total = shares.reduce((sum, share) => sum + share.entries, 0);
-    const io = bulkBuffer(total * PAGE, total * WRITE_BYTES_MAX);
+    const io = { bytes: new Uint8Array(viewMemory(RING_BASE, entriesBytes(entryCount))), address: RING_BASE };
     const words = wordsOf(io);
     for (const { queue, entries } of shares) {
       for (let i = 0; i < entries; i++) {
-        const index = this.entries.length;
-        this.entries.push(new RingEntry(io, words, index * PAGE, total * PAGE + index * WRITE_BYTES_MAX, queue));
+        const number = firstEntry + this.entries.length;
+        this.entries.push(new RingEntry(io, words, pageOf(number), payloadOf(number, entryCount), queue, number));
       }
     }
   }
 
-  /** Registers all entries. Throws UringUnavailable if the kernel refuses one. */
-  register(): void {
-    this.entries.forEach((entry, tag) => this.prepareRegistration(entry, tag));
+  /**
+   * Registers all entries; after another process died (`takeover`), answers first the requests that it had. Throws
+   * UringUnavailable if the kernel refuses an entry.
+   */
+  register(takeover: boolean): void {
     this.live = this.entries.length;
+    this.isRegistering = true;
+    this.entries.forEach((entry, tag) => {
+      if (takeover && entry.hasRequest) this.rescue(entry, tag);
+      else this.prepareRegistration(entry, tag);
+    });
     const result = this.ring.enter(0);
-    if (result < 0) throw new UringUnavailable(`io_uring_enter failed (error ${-result})`);
-    while (this.ring.next()) {
-      if (this.ring.completionResult < 0) throw new UringUnavailable(`registering failed (error ${-this.ring.completionResult})`);
-      this.accept(this.ring.completionTag);
+    if (result < 0 && result !== -EINTR) throw new UringUnavailable(`io_uring_enter failed (error ${-result})`);
+    while (this.ring.next()) this.complete(this.ring.completionTag, this.ring.completionResult);
+    this.isRegistering = false;
+  }
+
+  private rescue(entry: RingEntry, tag: number): void {
+    if (entry.isReplied) {
+      entry.isCommittedAgain = true;
+      this.prepareCommit(entry, tag);
+    } else {
+      entry.beginAgain();
+      this.serveEntry(tag);
     }
   }
 
   private prepareRegistration(entry: RingEntry, tag: number): void {
+    entry.isCommittedAgain = false;
     const at = this.ring.prepare(this.device, P.RING_REGISTER, tag);
     const { sqes } = this.ring;
     sqes[at + SQE.address] = entry.iovecs % 2 ** 32;
@@ -159,6 +268,7 @@ export class RingQueues {
   private complete(tag: number, result: number): void {
     if (tag >= ENTRIES_MAX) this.completeRead(tag % ENTRIES_MAX, Math.floor(tag / ENTRIES_MAX), result);
     else if (result === 0) this.accept(tag);
+    else if (result === -ENOENT && this.entries[tag]!.isCommittedAgain) this.prepareRegistration(this.entries[tag]!, tag);
     else this.lose(result);
   }
 
@@ -167,13 +277,16 @@ export class RingQueues {
    * connection has just been aborted gets ECONNABORTED.
    */
   private lose(result: number): void {
+    if (this.isRegistering) throw new UringUnavailable(`registering failed (error ${-result})`);
     if (result !== -ENOTCONN && result !== -ENODEV && result !== -ECONNABORTED)
       throw new Error(`an entry of the FUSE ring failed with error ${-result}`);
     this.live--;
   }
 
   private accept(tag: number): void {
-    this.entries[tag]!.begin();
+    const entry = this.entries[tag]!;
+    entry.isCommittedAgain = false;
+    entry.begin();
     this.serveEntry(tag);
   }
 
@@ -206,6 +319,7 @@ export class RingQueues {
     const { plan } = entry;
     const to = entry.request.io.address + entry.request.reply;
     const fd = planFd(plan);
+    entry.gatherPages();
     entry.outstanding = plan.waiting;
     entry.hasFailed = false;
     for (let i = 0; i < plan.waiting; i++) {
@@ -245,10 +359,16 @@ export class RingQueues {
     const { words, head } = entry.request;
     words[head + P.OUT_ERROR] = result < 0 && result !== NO_REPLY ? result : 0;
     words[entry.header + P.RING_PAYLOAD_BYTES / 4] = Math.max(result, 0);
+    entry.markReplied();
+    this.prepareCommit(entry, tag);
+  }
+
+  private prepareCommit(entry: RingEntry, tag: number): void {
+    const { words } = entry.request;
     const at = this.ring.prepare(this.device, P.RING_COMMIT_AND_FETCH, tag);
     const { sqes } = this.ring;
-    sqes[at + SQE.payload + COMMIT_ID] = words[entry.header + P.RING_COMMIT_ID / 4]!;
-    sqes[at + SQE.payload + COMMIT_ID + 1] = words[entry.header + P.RING_COMMIT_ID / 4 + 1]!;
+    sqes[at + SQE.payload + COMMIT_ID] = words[entry.commitId]!;
+    sqes[at + SQE.payload + COMMIT_ID + 1] = words[entry.commitId + 1]!;
     sqes[at + SQE.payload + QUEUE] = entry.queue;
   }
 }

@@ -1,13 +1,18 @@
 /**
- * A volume mounted: connects to the kernel, starts the threads that serve it and takes all of it down again.
+ * A volume mounted: starts the threads that serve a mount and takes all of it down again.
  *
  *   const session = await startFuse(handle, { mountpoint: '/lcfs', source: '/dev/sdb' });
  *   …
  *   await session.stop();          // unmounts; refused while somebody uses the mount
  *
- * Steps of starting: open /dev/fuse; create the mount, attached nowhere; answer INIT; start the threads and wait until all
- * are ready; attach the mount. So nobody sees a mount that is not served, and whatever fails on the way leaves nothing
- * behind.
+ * Steps of starting: make the connections to the kernel and the mounts, attached nowhere (serving.ts); start the threads and
+ * wait until all are ready; attach the mount. So nobody sees a mount that is not served, and whatever fails on the way leaves
+ * nothing behind. `serveFuse` leaves the first step to another process, which holds what that step makes; then this one may
+ * die, and another one serve in its place (`takeover`): users of the mount wait meanwhile, and notice nothing else.
+ *
+ * Steps of a takeover: repair what is counted for openings (takeover.ts); make the kernel send again what was read from /dev/fuse;
+ * start the threads, which answer first what the dead process had from the ring (ring-queue.ts); wake the queues; tell the
+ * kernel what it had still to be told. The volume was opened with `takeover` before.
  *
  * Where the kernel has passthrough, a second mount is served beside it, which holds the contents that layers share
  * (sharing.ts, content-session.ts): it is there before the first file can be opened, and ends after the mount.
@@ -15,35 +20,40 @@
  * The connection ends when the last mount of it goes, by `stop` or from outside. All threads then end, and `ended`
  * resolves; closing the volume is left to the caller.
  */
-import { realpathSync, statSync, statfsSync } from 'node:fs';
 import { LcfsError } from '../engine/errors.js';
 import { reapLeftOrphans } from '../engine/maintenance.js';
 import type { VolumeHandle } from '../engine/volume.js';
 import { EBUSY } from '../linux/errno.js';
-import { close } from '../linux/libc.js';
 import { abortConnection, attachMount, findMount, listMounts, unmount } from '../linux/mount.js';
 import type { LayerIndex } from '../layout/constants.js';
-import { closeIdle, refusesBacking } from './backing.js';
-import { Threads, answerInit, openConnection, rolesFor, setReadAhead, type Told } from './connection.js';
-import { startContents, type ContentSession } from './content-session.js';
-import { closeDevice } from './device.js';
+import { closeIdle } from './backing.js';
+import { BehindTable, type Behind } from './behind.js';
+import { Threads, type Told } from './connection.js';
+import { contentSession } from './content-session.js';
 import { reapIfForgotten } from './forget.js';
-import { announceAttributes, announceContents, announceLayer, announceLayerList } from './notify.js';
-import { newOpenCounters } from './open-files.js';
-import { allowUring } from './ring-plan.js';
-import { backingTable, idleTable, newSharingMemory, sharedHolders, type Behind } from './sharing.js';
+import { announceAttributes, announceContents, announceLayer, announceLayerList, askAgain } from './notify.js';
+import { mapEntries, unmapEntries } from './ring-memory.js';
+import {
+  SERVING_VERSION,
+  abortServing,
+  closeDescriptors,
+  letGoOfMount,
+  prepareServing,
+  toStandardError,
+  type ServingOptions,
+  type ServingState,
+  type Transport,
+} from './serving.js';
+import { backingTable, idleTable, sharedHolders } from './sharing.js';
+import { BEHIND_AT, mapTables, type Tables } from './tables.js';
+import { catchUp, repairTables, wakeQueues, type Noted } from './takeover.js';
 
-export type Transport = 'uring' | 'devfuse';
+export type { Transport } from './serving.js';
+export type FuseOptions = ServingOptions;
 
-export interface FuseOptions {
-  /** A directory. */
-  readonly mountpoint: string;
-  /** What `mount` shows as the source: the path of the volume. */
-  readonly source: string;
-  /** `auto`, the default: io_uring where the kernel has it. */
-  readonly transport?: Transport | 'auto';
-  /** `auto`, the default: files that layers share pass through to one copy in the page cache, where the kernel can do that. */
-  readonly passthrough?: 'auto' | 'off';
+export interface ServeOptions {
+  /** Whether another process served this state before, and is dead. The volume must have been opened so, too. */
+  readonly takeover: boolean;
   /** Takes lines for the log; standard error by default. */
   readonly log?: (line: string) => void;
 }
@@ -74,173 +84,169 @@ export interface FuseSession {
   stop(options?: StopOptions): Promise<void>;
 }
 
-/** `mount` shows the type fuse.lcfs. */
-const SUBTYPE = 'lcfs';
-/**
- * Reads ahead are as long as the longest request, 1 MiB: the default of 128 KiB makes eight requests of it.
- */
-const READ_AHEAD_KIB = 1024;
 const STOP_TIMEOUT_MS = 10_000;
 
 /** Mounts the volume. Throws LcfsError: `busy` if the mount point is taken, `invalid` if it can't be one, `io` if the kernel refuses. */
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
-  const log = options.log ?? ((line: string) => process.stderr.write(`lcfs: ${line}\n`));
-  const mountpoint = checkMountpoint(options.mountpoint);
-  const orphans = handle.readOnly ? 0 : reapLeftOrphans();
-  if (orphans > 0) log(`freed ${orphans} files that had been unlinked while they were open`);
-  const connection = await connect(handle, options, log);
-  try {
-    attachMount(connection.mount, mountpoint);
-  } catch (error) {
-    await connection.drop();
-    throw new LcfsError('io', (error as Error).message);
-  }
-  close(connection.mount);
-  const minor = findMount(mountpoint)!.minor;
-  setReadAhead(minor, READ_AHEAD_KIB, log);
-  return session(connection, mountpoint, minor);
-}
-
-/** The real path of a mount point that is a directory, reachable, and not an LCFS mount yet. */
-function checkMountpoint(mountpoint: string): string {
-  let path: string;
-  try {
-    path = realpathSync(mountpoint);
-    if (!statSync(path).isDirectory()) throw new LcfsError('invalid', `mount point ${mountpoint} is not a directory`);
-    // The attributes of a dead mount's root may still be cached; its space never is.
-    statfsSync(path);
-  } catch (error) {
-    throw mountpointError(mountpoint, error as NodeJS.ErrnoException);
-  }
-  const present = findMount(path);
-  if (present?.type !== `fuse.${SUBTYPE}`) return path;
-  throw new LcfsError(
-    'busy',
-    `mount point ${path} already has LCFS volume ${present.source} mounted: stop that daemon first (lcfs stop ${path})`,
-  );
-}
-
-function mountpointError(mountpoint: string, error: NodeJS.ErrnoException): Error {
-  if (error instanceof LcfsError) return error;
-  if (error.code === 'ENOTCONN' || error.code === 'ECONNABORTED') {
-    return new LcfsError(
-      'busy',
-      `mount point ${mountpoint} holds a dead FUSE mount whose daemon is gone: remove it with "umount -l ${mountpoint}"`,
-    );
-  }
-  if (error.code === 'ENOENT') return new LcfsError('not-found', `mount point ${mountpoint} does not exist: create the directory first`);
-  return new LcfsError('invalid', `mount point ${mountpoint} cannot be used: ${error.message}`);
-}
-
-/** A connection whose threads are ready, not attached anywhere yet. */
-interface Connection {
-  readonly transport: Transport;
-  readonly device: number;
-  readonly mount: number;
-  /** Resolves when the connection and its content mount have ended. */
-  readonly ended: Promise<void>;
-  /** Memory in which shared files are counted; undefined without passthrough. */
-  readonly sharing: SharedArrayBuffer | undefined;
-  /** Ends a connection that was not attached. */
-  drop(): Promise<void>;
-}
-
-async function connect(handle: VolumeHandle, options: FuseOptions, log: (line: string) => void): Promise<Connection> {
+  const log = options.log ?? toStandardError;
   const wanted = options.transport ?? 'auto';
-  if (wanted !== 'devfuse') {
-    const reason = allowUring(log) ?? (await tryConnect(handle, options, true, log));
-    if (typeof reason !== 'string') return reason;
-    if (wanted === 'uring') throw new LcfsError('io', `FUSE over io_uring is not to be had: ${reason}`);
-    log(`FUSE over io_uring is not to be had (${reason}), using /dev/fuse`);
-  }
-  const connection = await tryConnect(handle, options, false, log);
-  if (typeof connection === 'string') throw new LcfsError('io', `cannot serve FUSE: ${connection}`);
-  return connection;
+  const state = prepareServing(options);
+  const result = await tryServing(handle, state, { takeover: false, log });
+  if (typeof result !== 'string') return result;
+  if (state.transport === 'devfuse' || wanted === 'uring')
+    throw new LcfsError('io', `cannot serve FUSE over ${state.transport}: ${result}`);
+  log(`FUSE over io_uring is not to be had (${result}), using /dev/fuse`);
+  return startFuse(handle, { ...options, transport: 'devfuse' });
 }
 
-/** Connects and starts the threads; a string says why the transport can't be used. */
-async function tryConnect(
-  handle: VolumeHandle,
-  options: FuseOptions,
-  uring: boolean,
-  log: (line: string) => void,
-): Promise<Connection | string> {
-  const { device, mount } = openConnection({ source: options.source, subtype: SUBTYPE });
-  const agreed = answerInit(device, { uring, passthrough: options.passthrough !== 'off', content: false });
-  if (uring && !agreed.uring) {
-    close(mount);
-    closeDevice(device);
-    return 'the kernel does not offer it';
-  }
-  const memory = newSharingMemory();
-  const isHeld = sharedHolders(memory);
-  const removed = (layer: LayerIndex): void => closeIdle(idleTable(memory), device, layer);
-  const contents = agreed.passthrough ? await tryContents(handle, options.source, device, uring, log, removed) : undefined;
-  const sharing = contents === undefined ? null : { contents: contents.mount, memory };
-  const task = { handle, device, negotiated: agreed, openCounters: newOpenCounters(), service: 'volume', sharing } as const;
-  const threads = new Threads(task, (message) => announce(device, message, isHeld));
-  const ended = threads.ended.then(() => closeDevice(device)).then(() => contents?.end());
-  const drop = async (): Promise<void> => {
-    close(mount);
-    await ended;
-  };
-  const refused = await threads.start(rolesFor(uring));
-  if (refused !== undefined) {
-    await drop();
+/**
+ * Serves a mount that this or another process has made, and attaches it if that has not been done. The session ends with the
+ * mount, and closes the descriptors of this process. Throws LcfsError `io` if the threads can't serve, `state` if the state is
+ * that of another version; the process should end then.
+ */
+export async function serveFuse(handle: VolumeHandle, state: ServingState, options: ServeOptions): Promise<FuseSession> {
+  const serving = new Serving(handle, state, options);
+  const refused = await serving.start();
+  if (refused !== undefined) throw new LcfsError('io', `cannot serve FUSE over ${state.transport}: ${refused}`);
+  return serving.session();
+}
+
+/** Serves a mount of this process. If that can't be, a string says why, and nothing is left of the mount. */
+async function tryServing(handle: VolumeHandle, state: ServingState, options: ServeOptions): Promise<FuseSession | string> {
+  const serving = new Serving(handle, state, options);
+  try {
+    const refused = await serving.start();
+    if (refused === undefined) return serving.session();
+    await serving.drop();
     return refused;
+  } catch (error) {
+    await serving.drop();
+    throw error;
   }
-  return { transport: uring ? 'uring' : 'devfuse', device, mount, ended, sharing: sharing?.memory, drop };
 }
 
-/** Starts the content mount; without it, or the right to use it, no files are shared. */
-async function tryContents(
-  handle: VolumeHandle,
-  source: string,
-  device: number,
-  uring: boolean,
-  log: (line: string) => void,
-  removed: (layer: LayerIndex) => void,
-): Promise<ContentSession | undefined> {
-  const contents = await startContents(handle, source, uring, log, removed);
-  if (typeof contents === 'string') {
-    log(`containers do not share cached files: ${contents}`);
+/** What runs while a mount is served. */
+class Serving {
+  #state: ServingState;
+  readonly #takeover: boolean;
+  readonly #log: (line: string) => void;
+  readonly #orphansMayBeOpen: boolean;
+  readonly #tables: Tables;
+  readonly #noted: readonly Noted[];
+  readonly #behind: BehindTable;
+  readonly #isHeld: ReturnType<typeof sharedHolders>;
+  readonly #contents: ReturnType<typeof contentSession> | undefined;
+  readonly #threads: Threads;
+  readonly #device: number;
+  #ended: Promise<void> | undefined;
+  #hasEnded = false;
+
+  constructor(handle: VolumeHandle, state: ServingState, { takeover, log }: ServeOptions) {
+    if (state.version !== SERVING_VERSION)
+      throw new LcfsError('state', `the mount at ${state.mountpoint} was made by another version of lcfs: stop it and start it again`);
+    this.#state = state;
+    this.#takeover = takeover;
+    this.#log = log ?? toStandardError;
+    this.#orphansMayBeOpen = takeover || handle.readOnly;
+    this.#device = state.volume.devices[0]!;
+    this.#tables = mapTables(state.tables);
+    if (state.entries >= 0) mapEntries(state.entries, state.entryCount);
+    this.#noted = takeover ? repairTables(this.#tables, this.#device) : [];
+    this.#behind = new BehindTable(this.#tables.memory, this.#tables.at + BEHIND_AT);
+    this.#isHeld = sharedHolders(this.#tables);
+    const task = { handle, tables: this.#tables, takeover, entryCount: state.entryCount, created: state.created };
+    const removed = (layer: LayerIndex): void => closeIdle(idleTable(this.#tables), this.#device, layer);
+    this.#contents = state.contents === null ? undefined : contentSession(state.contents, task, removed);
+    const sharing = state.contents === null ? null : { contents: state.contents.mount };
+    const { devices, negotiated } = state.volume;
+    this.#threads = new Threads({ ...task, devices, negotiated, service: 'volume', sharing }, (message) => this.#hear(message));
+  }
+
+  /** A string says why the threads can't serve. */
+  async start(): Promise<string | undefined> {
+    this.#reapOrphans();
+    const refused = (await this.#contents?.start()) ?? (await this.#startThreads());
+    if (refused !== undefined) return refused;
+    this.#attach();
+    if (this.#takeover) this.#catchUp();
+    this.#ended = this.#threads.ended.then(() => this.#end());
     return undefined;
   }
-  const refused = refusesBacking(device, contents.mount);
-  if (refused === 0) return contents;
-  log(`containers do not share cached files: the kernel refuses FUSE passthrough (error ${refused})`);
-  await contents.end();
-  return undefined;
-}
 
-type Holders = ReturnType<typeof sharedHolders>;
+  #reapOrphans(): void {
+    const orphans = this.#orphansMayBeOpen ? 0 : reapLeftOrphans();
+    if (orphans > 0) this.#log(`freed ${orphans} files that had been unlinked while they were open`);
+  }
 
-/** Does what a thread left to this one: tells the kernel of what it does not know, mostly. */
-function announce(device: number, message: Told, isHeld: Holders): void {
-  if (message.kind === 'listed') announceLayerList(device);
-  else if (message.kind === 'behind') catchUp(device, message, isHeld);
-}
+  #startThreads(): Promise<string | undefined> {
+    if (this.#takeover) askAgain(this.#device);
+    return this.#threads.start(this.#state.volume.roles);
+  }
 
-function catchUp(device: number, { what, layer, ino }: Behind, isHeld: Holders): void {
-  if (what === 'contents') announceContents(device, layer, ino);
-  else if (what === 'attributes') announceAttributes(device, layer, ino);
-  else reapIfForgotten(device, layer, ino, isHeld);
-}
+  #attach(): void {
+    const { mountpoint, volume } = this.#state;
+    if (volume.mount < 0) return;
+    // Who died may have done it, and told nobody.
+    if (findMount(mountpoint)?.minor !== volume.minor) attachMount(volume.mount, mountpoint);
+    this.#state = letGoOfMount(this.#state);
+  }
 
-function session(connection: Connection, mountpoint: string, minor: number): FuseSession {
-  const { transport, device, ended, sharing } = connection;
-  const backings = sharing === undefined ? undefined : backingTable(sharing);
-  return {
-    mountpoint,
-    transport,
-    passthrough: sharing !== undefined,
-    connection: minor,
-    device,
-    ended,
-    sharedFiles: () => backings?.keys() ?? 0,
-    invalidateLayer: (name) => announceLayer(device, name),
-    stop: (options = {}) => stop(mountpoint, minor, ended, options),
-  };
+  #catchUp(): void {
+    const { mountpoint, contents, entries } = this.#state;
+    if (entries >= 0) wakeQueues([mountpoint, ...(contents === null ? [] : [`/proc/self/fd/${contents.mount}`])]);
+    for (const { number, behind } of this.#noted) this.#tell(number, behind);
+    catchUp(this.#tables, this.#device);
+  }
+
+  async #end(): Promise<void> {
+    this.#hasEnded = true;
+    await this.#contents?.end();
+    this.#release();
+  }
+
+  #release(): void {
+    const { entries, entryCount } = this.#state;
+    if (entries >= 0) unmapEntries(entryCount);
+    closeDescriptors(this.#state);
+  }
+
+  /** Ends a mount of this process that can't be served, and is not attached. */
+  async drop(): Promise<void> {
+    abortServing(this.#state);
+    await this.#threads.allEnded();
+    await this.#contents?.end();
+    this.#release();
+  }
+
+  /** Does what a thread left to this one: tells the kernel of what it does not know, mostly. */
+  #hear(message: Told): void {
+    if (message.kind === 'listed') announceLayerList(this.#device);
+    else if (message.kind === 'behind') this.#tell(message.number, message.behind);
+  }
+
+  #tell(number: number, { what, layer, ino }: Behind): void {
+    if (what === 'contents') announceContents(this.#device, layer, ino);
+    else if (what === 'attributes') announceAttributes(this.#device, layer, ino);
+    else reapIfForgotten(this.#device, layer, ino, this.#isHeld);
+    this.#behind.strike(number);
+  }
+
+  session(): FuseSession {
+    const { mountpoint, transport, volume, contents } = this.#state;
+    const backings = backingTable(this.#tables);
+    const ended = this.#ended!;
+    return {
+      mountpoint,
+      transport,
+      passthrough: contents !== null,
+      connection: volume.minor,
+      device: this.#device,
+      ended,
+      sharedFiles: () => (this.#hasEnded ? 0 : backings.keys()),
+      invalidateLayer: (name) => announceLayer(this.#device, name),
+      stop: (options = {}) => stop(mountpoint, volume.minor, ended, options),
+    };
+  }
 }
 
 async function stop(mountpoint: string, minor: number, ended: Promise<void>, options: StopOptions): Promise<void> {

@@ -7,12 +7,15 @@ import { deviceWire, strings, type Answer, type Node } from '../../test/support/
 import { createLayer } from '../engine/layers.js';
 import { EIO, EROFS, ESTALE, ETXTBSY } from '../linux/errno.js';
 import * as P from './protocol.js';
-import { backingTable, newSharingMemory, useSharing, type Behind } from './sharing.js';
+import type { Behind } from './behind.js';
+import { useOpenFiles } from './open-files.js';
+import { backingTable, useSharing } from './sharing.js';
+import { newTables } from './tables.js';
 
 const BACKING = 42;
 const DIRECT = P.FOPEN_DIRECT_IO | P.FOPEN_NOFLUSH;
 
-const memory = newSharingMemory();
+const tables = newTables();
 const told: Behind[] = [];
 const wire = deviceWire();
 let parent = 0;
@@ -29,8 +32,9 @@ before(() => {
   make(parent, ROOT, 'empty');
   newClone();
   // Without a content mount there are only the backing ids that are there already.
-  useSharing({ contents: -1, memory }, -1, (behind) => told.push(behind));
-  backingTable(memory).put(parent, ino, BACKING);
+  useOpenFiles(tables, false);
+  useSharing({ contents: -1 }, tables, -1, (behind) => told.push(behind));
+  backingTable(tables).put(parent, ino, BACKING);
 });
 after(closeTestVolume);
 
@@ -76,7 +80,7 @@ describe('a shared inode', () => {
     assert.deepEqual([opened.error, opened.flags, opened.backing], [0, P.FOPEN_PASSTHROUGH | P.FOPEN_NOFLUSH, BACKING]);
     assert.equal(opened.handle[1], parent);
     release(shared(), opened.handle);
-    assert.equal(backingTable(memory).keys(), 1);
+    assert.equal(backingTable(tables).keys(), 1);
   });
 
   it('is left for the private one by who writes', () => {

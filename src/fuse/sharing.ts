@@ -38,6 +38,7 @@ import { makePrivate } from '../engine/attributes.js';
 import { forbidDeferral } from '../engine/deferral.js';
 import { foundAt, getInode, isFoundFixed, isFoundShared } from '../engine/inode.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
+import { withhold } from '../engine/origins.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import {
   inodeBlocks,
@@ -52,56 +53,56 @@ import {
 } from '../layout/records.js';
 import { ESTALE } from '../linux/errno.js';
 import { acquireBacking, releaseBacking, useBackings } from './backing.js';
-import { COUNT_TABLE_BYTES, CountTable } from './count-table.js';
-import { IDLE_IDS_BYTES, IdleIds } from './idle-ids.js';
+import { BehindTable, type Behind } from './behind.js';
+import { CountTable } from './count-table.js';
+import { IdleIds } from './idle-ids.js';
 import { isPrivate, nodeIno, nodeLow, sharedLow } from './node.js';
 import * as P from './protocol.js';
-import { layerOf, nodeLowOf, type Request } from './request.js';
-import { TICKETS_BYTES, Tickets } from './tickets.js';
+import { DIRECT, PASSING, type Opening } from './openings.js';
+import { layerOf, nodeLowOf, uniqueLow, type Request } from './request.js';
+import { BACKINGS_AT, BEHIND_AT, DOORS_AT, IDLE_AT, PASSINGS_AT, TICKETS_AT, type Tables } from './tables.js';
+import { Tickets } from './tickets.js';
 
 /** What a thread needs to open shared files. */
 export interface SharingTask {
   /** Descriptor of the content mount. */
   readonly contents: number;
-  /** Memory of all threads of the connection. */
-  readonly memory: SharedArrayBuffer;
-}
-
-const BACKINGS_AT = 0;
-const OPENINGS_AT = COUNT_TABLE_BYTES;
-const TICKETS_AT = 2 * COUNT_TABLE_BYTES;
-const IDLE_AT = TICKETS_AT + TICKETS_BYTES;
-const DOORS_AT = IDLE_AT + IDLE_IDS_BYTES;
-
-export function newSharingMemory(): SharedArrayBuffer {
-  return new SharedArrayBuffer(DOORS_AT + COUNT_TABLE_BYTES);
 }
 
 /** Tells whether somebody has an inode open under its shared nodeid. */
-export function sharedHolders(memory: SharedArrayBuffer): (layer: LayerIndex, ino: Ino) => boolean {
-  const tables = [new CountTable(memory, OPENINGS_AT), new CountTable(memory, DOORS_AT)];
-  return (layer, ino) => tables.some((table) => table.numberOf(layer, ino) !== 0);
+export function sharedHolders(tables: Tables): (layer: LayerIndex, ino: Ino) => boolean {
+  const counts = [new CountTable(tables.memory, tables.at + PASSINGS_AT), new CountTable(tables.memory, tables.at + DOORS_AT)];
+  return (layer, ino) => counts.some((table) => table.numberOf(layer, ino) !== 0);
 }
 
 /** The backing ids that are kept for the next opening. */
-export function idleTable(memory: SharedArrayBuffer): IdleIds {
-  return new IdleIds(memory, IDLE_AT);
+export function idleTable(tables: Tables): IdleIds {
+  return new IdleIds(tables.memory, tables.at + IDLE_AT);
 }
 
 /** The backing ids of a connection, by content file. */
-export function backingTable(memory: SharedArrayBuffer): CountTable {
-  return new CountTable(memory, BACKINGS_AT);
+export function backingTable(tables: Tables): CountTable {
+  return new CountTable(tables.memory, tables.at + BACKINGS_AT);
 }
 
-/** What the session has to do, as it takes a thread that handles no request. */
-export interface Behind {
-  /**
-   * `contents` or names changed through the shared inode, `attributes` through either: the kernel must be told. `released`:
-   * the last who had an inode without names open as the shared one is gone, so it may be freed.
-   */
-  readonly what: 'contents' | 'attributes' | 'released';
-  readonly layer: LayerIndex;
-  readonly ino: Ino;
+/**
+ * After a death, before anybody uses the tables: counts anew who has shared files open. Returns the backing ids that nobody
+ * needs any more.
+ */
+export function recountShared(tables: Tables, all: readonly Opening[]): number[] {
+  const backings = backingTable(tables);
+  const passing = new CountTable(tables.memory, tables.at + PASSINGS_AT);
+  const doors = new CountTable(tables.memory, tables.at + DOORS_AT);
+  for (const table of [backings, passing, doors]) table.clear();
+  for (const { flags, layer, ino, contents, backing } of all) {
+    if ((flags & PASSING) === 0) {
+      if ((flags & DIRECT) !== 0) doors.put(layer, ino, 1);
+      continue;
+    }
+    passing.put(layer, ino, contents + 1);
+    backings.put(contents, ino, backing);
+  }
+  return idleTable(tables).recover(new Set(all.map(({ backing }) => backing)));
 }
 
 let sharing = false;
@@ -111,17 +112,25 @@ let openings: CountTable;
 let doors: CountTable;
 let isHeldShared = (_layer: LayerIndex, _ino: Ino): boolean => false;
 let tickets: Tickets;
-let tellBehind = (_behind: Behind): void => undefined;
+let behind: BehindTable;
+let tellBehind = (_behind: Behind, _number: number): void => undefined;
 
-/** Lets this thread give out shared nodeids. `tell` takes what the session must announce. */
-export function useSharing(task: SharingTask, device: number, tell: (behind: Behind) => void): void {
-  openings = new CountTable(task.memory, OPENINGS_AT);
-  doors = new CountTable(task.memory, DOORS_AT);
-  isHeldShared = sharedHolders(task.memory);
-  tickets = new Tickets(task.memory, TICKETS_AT);
-  useBackings(backingTable(task.memory), idleTable(task.memory), task.contents, device);
+/** Lets this thread give out shared nodeids. `tell` takes what the session must announce, and its number in the table of such. */
+export function useSharing(task: SharingTask, tables: Tables, device: number, tell: (behind: Behind, number: number) => void): void {
+  openings = new CountTable(tables.memory, tables.at + PASSINGS_AT);
+  doors = new CountTable(tables.memory, tables.at + DOORS_AT);
+  isHeldShared = sharedHolders(tables);
+  tickets = new Tickets(tables.memory, tables.at + TICKETS_AT);
+  useBackings(backingTable(tables), idleTable(tables), task.contents, device);
+  behind = new BehindTable(tables.memory, tables.at + BEHIND_AT);
   tellBehind = tell;
   sharing = true;
+}
+
+function fallBehind(what: Behind['what'], layer: LayerIndex, ino: Ino): void {
+  if (!sharing) return;
+  const message = { what, layer, ino };
+  tellBehind(message, behind.note(message));
 }
 
 /** Whether there are shared nodeids on this connection. */
@@ -186,7 +195,7 @@ export function endDoor(layer: LayerIndex, ino: Ino): void {
 
 /** S5: who was waited for may have been the last. */
 function releaseNameless(layer: LayerIndex, ino: Ino): void {
-  if (getInode(layer, ino) === 0 && inodeLinks(foundAt) === 0) tellBehind({ what: 'released', layer, ino });
+  if (getInode(layer, ino) === 0 && inodeLinks(foundAt) === 0) fallBehind('released', layer, ino);
 }
 
 /** Whether somebody has an inode open under its shared nodeid. */
@@ -207,17 +216,20 @@ export function isOpenShared(layer: LayerIndex, ino: Ino): boolean {
  */
 export function leaveShared(r: Request, layer: LayerIndex, ino: Ino): number {
   if (!sharing) return -ESTALE;
+  // Not yet what the request is about.
+  withhold(true);
   const failed = makePrivate(layer, ino);
+  withhold(false);
   if (failed < 0) return failed;
   forbidDeferral(); // a ticket is good once
-  return tickets.show(layer, sharedLow(ino), r.words[r.head + P.IN_PID]!) ? 0 : -ESTALE;
+  return tickets.show(layer, sharedLow(ino), r.words[r.head + P.IN_PID]!, uniqueLow(r)) ? 0 : -ESTALE;
 }
 
 // The other inode that the kernel may have of a file
 
 /** Contents or names changed through the shared inode. */
 export function contentsChanged(layer: LayerIndex, ino: Ino): void {
-  tellBehind({ what: 'contents', layer, ino });
+  fallBehind('contents', layer, ino);
 }
 
 /** Permissions, owner or extended attributes changed through one inode: the other must not show the old ones. `foundAt` is lost. */
@@ -225,7 +237,7 @@ export function attributesChanged(r: Request): void {
   if (!sharing) return;
   const layer = layerOf(r);
   const ino = nodeIno(nodeLowOf(r));
-  if (isShared(r) ? isPrivateNow(layer, ino) : mayBeOpenShared(layer, ino)) tellBehind({ what: 'attributes', layer, ino });
+  if (isShared(r) ? isPrivateNow(layer, ino) : mayBeOpenShared(layer, ino)) fallBehind('attributes', layer, ino);
 }
 
 function isPrivateNow(layer: LayerIndex, ino: Ino): boolean {

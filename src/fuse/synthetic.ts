@@ -42,8 +42,12 @@ const COOKIE_GLOBAL = 4;
 /** Layers asked for at a time: about as many as fit into a reply. */
 const LAYER_BATCH = 100;
 
-/** All times of both directories: when this thread was started. */
-const STARTED_SECONDS = Math.floor(Date.now() / 1000);
+/** All times of both directories: when the mount was made. */
+let createdSeconds = 0;
+
+export function showCreated(seconds: number): void {
+  createdSeconds = seconds;
+}
 
 let onListed = (): void => undefined;
 
@@ -90,9 +94,9 @@ function replyLayersDirectory(r: Request): number {
 function writeSyntheticAttributes(words: Uint32Array, to: number, ino: number): void {
   words[to + P.ATTR_INO] = isRoot(ino) ? ROOT_USER_INO : LAYERS_INO;
   words[to + P.ATTR_INO + 1] = isRoot(ino) ? 0 : SYNTHETIC_INO_HI;
-  words[to + P.ATTR_ATIME] = STARTED_SECONDS;
-  words[to + P.ATTR_MTIME] = STARTED_SECONDS;
-  words[to + P.ATTR_CTIME] = STARTED_SECONDS;
+  words[to + P.ATTR_ATIME] = createdSeconds;
+  words[to + P.ATTR_MTIME] = createdSeconds;
+  words[to + P.ATTR_CTIME] = createdSeconds;
   words[to + P.ATTR_MODE] = MODE;
   words[to + P.ATTR_LINKS] = isRoot(ino) ? ROOT_LINKS : LAYERS_LINKS;
   words[to + P.ATTR_BLOCK_BYTES] = BLOCK_BYTES;
@@ -116,7 +120,7 @@ export function getSyntheticStatx(r: Request): number {
   words[to + P.STATX_MODE] = MODE;
   words[to + P.STATX_INO] = isRoot(ino) ? ROOT_USER_INO : LAYERS_INO;
   words[to + P.STATX_INO + 1] = isRoot(ino) ? 0 : SYNTHETIC_INO_HI;
-  for (const time of [P.STATX_ATIME, P.STATX_BTIME, P.STATX_CTIME, P.STATX_MTIME]) words[to + time] = STARTED_SECONDS;
+  for (const time of [P.STATX_ATIME, P.STATX_BTIME, P.STATX_CTIME, P.STATX_MTIME]) words[to + time] = createdSeconds;
   return P.STATX_BYTES;
 }
 

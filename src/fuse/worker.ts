@@ -14,34 +14,33 @@ import { pinThread } from '../linux/affinity.js';
 import { giveWay } from '../linux/cpu-group.js';
 import { becomeIoFlusher, setNice } from '../linux/thread.js';
 import { whenLayerSeen } from './content.js';
-import { cloneDevice, closeDevice } from './device.js';
+import type { Behind } from './behind.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
 import { serveContents } from './dispatch.js';
 import { useDevice } from './forget.js';
 import type { Negotiated } from './init.js';
-import { useOpenCounters } from './open-files.js';
-import { useSharing, type Behind, type SharingTask } from './sharing.js';
-import { RingQueues, type QueueShare } from './ring-queue.js';
-import { whenListed } from './synthetic.js';
+import { useOpenFiles } from './open-files.js';
+import { entriesOf, type WorkerRole } from './ring-plan.js';
+import { RingQueues } from './ring-queue.js';
+import { useSharing, type SharingTask } from './sharing.js';
+import { showCreated, whenListed } from './synthetic.js';
+import type { Tables } from './tables.js';
 import { useExtendedSetxattr } from './xattrs.js';
 import { UringUnavailable, Uring } from '../linux/uring.js';
 
-/** How a thread gets its requests. */
-export type WorkerRole =
-  /**
-   * From /dev/fuse, through the connection's own descriptor or another one of the same connection. `beside` rings, for what
-   * nobody waits for.
-   */
-  | { readonly kind: 'device'; readonly clone: boolean; readonly beside: boolean }
-  /** From the ring queues named, on the CPUs named. */
-  | { readonly kind: 'ring'; readonly shares: readonly QueueShare[]; readonly cpus: readonly number[] };
-
 export interface WorkerTask {
   readonly handle: VolumeHandle;
-  readonly device: number;
+  /** Descriptors of the connection. */
+  readonly devices: readonly number[];
   readonly negotiated: Negotiated;
-  readonly openCounters: SharedArrayBuffer;
+  readonly tables: Tables;
   readonly role: WorkerRole;
+  /** Whether another process served before, and died. */
+  readonly takeover: boolean;
+  /** Ring entries whose memory is mapped. */
+  readonly entryCount: number;
+  /** When the mount was made, in seconds since 1970. */
+  readonly created: number;
   /** The mount, or its content mount (content.ts). */
   readonly service: 'volume' | 'content';
   /** How shared files are opened; null: there are none. */
@@ -57,8 +56,8 @@ export type WorkerMessage =
   | { readonly kind: 'listed' }
   /** The kernel got to know the directory of a layer on the content mount. */
   | { readonly kind: 'layer'; readonly layer: LayerIndex }
-  /** Something changed of which the kernel must be told. */
-  | ({ readonly kind: 'behind' } & Behind);
+  /** Something changed of which the kernel must be told, and what number that has in the table of such. */
+  | { readonly kind: 'behind'; readonly behind: Behind; readonly number: number };
 
 /**
  * For a thread that cannot give way to whom it wakes (linux/cpu-group.ts). A request is served while its caller waits, on the
@@ -67,42 +66,45 @@ export type WorkerMessage =
  */
 const NICE = -10;
 
+/** Places of requests (engine/origins.ts): a ring entry's is its number, of which there are fewer; those of the threads of /dev/fuse follow. */
+const DEVICE_ORIGINS = 4000;
+
 const task = workerData as WorkerTask;
 
 function tell(message: WorkerMessage): void {
   parentPort!.postMessage(message);
 }
 
-function serveDeviceRole(clone: boolean, beside: boolean): void {
-  const device = clone ? cloneDevice(task.device) : task.device;
-  const queue = new DeviceQueue(device);
+function serveDeviceRole(descriptor: number, beside: boolean): void {
+  const queue = new DeviceQueue(task.devices[descriptor]!);
+  queue.request.origin = DEVICE_ORIGINS + descriptor;
   tell({ kind: 'ready' });
   serveDevice(queue, beside);
-  if (clone) closeDevice(device);
 }
 
 /** The number of submissions at once is a power of two. An entry may have several reads under way. */
-function ringSize(shares: readonly QueueShare[]): number {
-  const entries = shares.reduce((sum, share) => sum + share.entries, 0);
+function ringSize(entries: number): number {
   return 2 ** Math.ceil(Math.log2(entries * 4));
 }
 
-function serveRingRole(shares: readonly QueueShare[], cpus: readonly number[]): void {
-  pinThread(cpus);
-  const ring = new Uring(ringSize(shares));
-  const queues = new RingQueues(ring, task.device, shares);
-  queues.register();
+function serveRingRole(role: WorkerRole & { kind: 'ring' }): void {
+  pinThread(role.cpus);
+  const ring = new Uring(ringSize(entriesOf(role)));
+  const queues = new RingQueues(ring, task.devices[0]!, role.shares, role.firstEntry, task.entryCount);
+  queues.register(task.takeover);
   tell({ kind: 'ready' });
   queues.run();
   ring.close();
 }
 
 function prepareVolume(): void {
-  useDevice(task.device);
-  useOpenCounters(task.openCounters);
+  useDevice(task.devices[0]!);
+  useOpenFiles(task.tables, task.takeover);
   useExtendedSetxattr(task.negotiated.setxattrExtended);
+  showCreated(task.created);
   whenListed(() => tell({ kind: 'listed' }));
-  if (task.sharing !== null) useSharing(task.sharing, task.device, (behind) => tell({ kind: 'behind', ...behind }));
+  if (task.sharing === null) return;
+  useSharing(task.sharing, task.tables, task.devices[0]!, (behind, number) => tell({ kind: 'behind', behind, number }));
 }
 
 function prepareContent(): void {
@@ -117,8 +119,8 @@ function main(): void {
   attachVolume(task.handle);
   if (task.service === 'volume') prepareVolume();
   else prepareContent();
-  if (task.role.kind === 'device') serveDeviceRole(task.role.clone, task.role.beside);
-  else serveRingRole(task.role.shares, task.role.cpus);
+  if (task.role.kind === 'device') serveDeviceRole(task.role.descriptor, task.role.beside);
+  else serveRingRole(task.role);
 }
 
 try {

@@ -33,6 +33,12 @@ export const possibleCpus = (): number[] => cpuList('possible');
 /** CPUs that work now. */
 export const onlineCpus = (): number[] => cpuList('online');
 
+/** CPUs that the main thread of this process may use. */
+export function allowedCpus(): number[] {
+  const line = /^Cpus_allowed_list:\s*(.*)$/m.exec(readFileSync('/proc/self/status', 'latin1'));
+  return parseCpuList(line![1]!);
+}
+
 /** Keeps the calling thread on these CPUs. Returns 0 or a negative error number. */
 export function pinThread(cpus: readonly number[]): number {
   const mask = new Uint8Array(MASK_BYTES);

@@ -16,6 +16,7 @@ export const ENODEV = 19;
 export const ENOTDIR = 20;
 export const EISDIR = 21;
 export const EINVAL = 22;
+export const ENFILE = 23;
 export const ETXTBSY = 26;
 export const EFBIG = 27;
 export const ENOSPC = 28;

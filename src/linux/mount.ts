@@ -32,6 +32,13 @@ const syscallMove = libc.func('syscall', 'long', ['long', 'int', 'str', 'int', '
   to: string,
   flags: number,
 ) => number;
+const statx = libc.func('statx', 'int', ['int', 'str', 'int', 'uint', 'void *']) as (
+  directory: number,
+  path: string,
+  flags: number,
+  mask: number,
+  attributes: Uint32Array,
+) => number;
 const umount2 = libc.func('umount2', 'int', ['str', 'int']) as (path: string, flags: number) => number;
 
 // The numbers are the same on all architectures.
@@ -47,6 +54,11 @@ const CONFIG_FLAG = 0;
 const CONFIG_STRING = 1;
 const CONFIG_CREATE = 6;
 const MOVE_EMPTY_PATH = 4;
+const EMPTY_PATH = 0x1000;
+const STATX_DONT_SYNC = 0x4000;
+/** struct statx: 256 bytes. */
+const STATX_WORDS = 64;
+const STATX_DEV_MINOR = 35;
 const AT_FDCWD = -100;
 const MNT_FORCE = 1;
 const MNT_DETACH = 2;
@@ -123,6 +135,13 @@ export function createMount(options: MountOptions): number {
   } finally {
     close(context);
   }
+}
+
+/** Minor number of the device of a mount, for FUSE the number of its connection. Asks nobody who serves it. */
+export function minorOf(mount: number): number {
+  const attributes = new Uint32Array(STATX_WORDS);
+  must(statx(mount, '', EMPTY_PATH | STATX_DONT_SYNC, 0, attributes), 'statx of a mount');
+  return attributes[STATX_DEV_MINOR]!;
 }
 
 /** Attaches a mount at `mountpoint`. Throws MountError. */

@@ -50,10 +50,14 @@ export function strings(...texts: (string | Uint8Array)[]): Buffer {
 /** 64 bits as two words. */
 export const wide = (value: number): [number, number] => [value % 2 ** 32, Math.floor(value / 2 ** 32)];
 
+/** Unique numbers are even. */
+let unique = 0;
+
 function header(raw: RawRequest, length: number): Uint8Array {
   const { node } = raw;
+  unique += 2;
   const low = node.raw ?? nodeLow(node.ino ?? 0);
-  const words = [length, raw.opcode, 2, 0, low, node.layer, raw.uid ?? 0, raw.gid ?? 0, raw.task ?? 1, raw.extensions ?? 0];
+  const words = [length, raw.opcode, unique, 0, low, node.layer, raw.uid ?? 0, raw.gid ?? 0, raw.task ?? 1, raw.extensions ?? 0];
   return wordBytes(words);
 }
 
