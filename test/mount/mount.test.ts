@@ -38,6 +38,7 @@ import { E2BIG, EAGAIN, EEXIST, EINVAL, ENODATA, ENOENT, ENOTEMPTY, ENXIO, EOPNO
 import type { Transport } from '../../src/fuse/session.js';
 import { Mounted, TRANSPORTS, cannotMount } from './mounted.js';
 import * as sys from './syscalls.js';
+import { byteAt, type TailTask } from './tail.js';
 
 const { O_RDONLY, O_RDWR, O_WRONLY, O_CREAT, O_EXCL, O_TRUNC, O_APPEND, O_DIRECT } = constants;
 const MIB = 1 << 20;
@@ -132,6 +133,37 @@ function describeMount(transport: Transport): void {
     assert.equal(readSync(fd, mapping, 0, 2 * MIB, 0), 2 * MIB);
     assert.ok(mapping.subarray(0, 2 * MIB).equals(data));
     closeSync(fd);
+  });
+
+  it('shows what is written to a new file to all who have it open or mapped', () => {
+    const made = openSync(at('made'), O_WRONLY | O_CREAT | O_EXCL);
+    writeSync(made, Buffer.alloc(10_000, 'a'));
+    const other = openSync(at('made'), O_RDWR);
+    const mapping = sys.mmap(other, 12_288, true);
+    assert.equal(mapping.bytes[9999], 'a'.charCodeAt(0));
+    mapping.bytes[4000] = 'm'.charCodeAt(0); // not written back yet when its page is written to
+    writeSync(made, 'bb', 4001);
+    writeSync(made, 'cc', 10_000);
+    const seen = Buffer.alloc(12_288);
+    assert.equal(readSync(other, seen, 0, seen.length, 0), 10_002);
+    const expected = `${'a'.repeat(4000)}mbb${'a'.repeat(5997)}cc`;
+    assert.equal(seen.toString('latin1', 0, 10_002), expected);
+    assert.equal(Buffer.from(mapping.bytes.subarray(0, 10_002)).toString('latin1'), expected);
+    mapping.unmap();
+    for (const fd of [made, other]) closeSync(fd);
+    assert.equal(readFileSync(at('made'), 'latin1'), expected);
+  });
+
+  it('shows a file that grows as it is', async () => {
+    const bytes = 3 * MIB;
+    const fd = openSync(at('log'), O_WRONLY | O_CREAT | O_APPEND);
+    const task: TailTask = { path: at('log'), bytes };
+    const tail = once(new Worker(new URL('./tail.js', import.meta.url), { workerData: task }), 'exit');
+    const data = Buffer.from(Array.from({ length: bytes }, (_, offset) => byteAt(offset)));
+    for (let at = 0, length = 1; at < bytes; at += length, length = (length * 7 + 13) % 3001)
+      writeSync(fd, data, at, Math.min(length, bytes - at));
+    closeSync(fd);
+    assert.deepEqual(await tail, [0]);
   });
 
   it('keeps unlinked files until they are closed', async () => {
