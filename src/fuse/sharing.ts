@@ -39,6 +39,7 @@ import { forbidDeferral } from '../engine/deferral.js';
 import { foundAt, getInode, isFoundFixed, isFoundShared } from '../engine/inode.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { withhold } from '../engine/origins.js';
+import { mayBeOrphan } from '../engine/orphans.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import {
   inodeBlocks,
@@ -155,15 +156,48 @@ export function isShared(r: Request): boolean {
  * is private by now or there are no more ids. `openedContents` is then the layer of the contents.
  */
 export function beginPassthrough(layer: LayerIndex, ino: Ino): number {
-  const failed = getInode(layer, ino);
-  if (failed < 0 || !isFoundFixed()) return 0;
-  openedContents = inodeContentLayer(foundAt);
-  const counted = openings.put(layer, ino, openedContents + 1);
-  if (counted === 0) return 0;
+  const guess = guessOf(layer, ino);
+  const contents = guess >= 0 ? guess : contentsOf(layer, ino);
+  if (contents < 0) return 0;
+  openedContents = contents;
+  if (openings.put(layer, ino, contents + 1) === 0) return 0;
   // S2: the file may have become private while it was not counted.
-  const backing = getInode(layer, ino) === 0 && isFoundFixed() ? acquireBacking(openedContents, ino) : 0;
-  if (backing === 0) openings.drop(layer, ino);
-  return backing;
+  const found = contentsOf(layer, ino);
+  const backing = found === contents ? acquireBacking(contents, ino) : 0;
+  if (backing !== 0) return backing;
+  openings.drop(layer, ino);
+  // A guess from before the file was made private and the layer sealed.
+  return found >= 0 && found !== contents ? beginPassthrough(layer, ino) : 0;
+}
+
+/** The layer of the contents that a shared inode shows; below 0 if it is private. */
+function contentsOf(layer: LayerIndex, ino: Ino): number {
+  if (getInode(layer, ino) < 0 || !isFoundFixed()) return -1;
+  const contents = inodeContentLayer(foundAt);
+  remember(layer, ino, contents);
+  return contents;
+}
+
+// Programs open the same files over and over. What this thread opened lately it counts before it looks, and so looks once.
+
+const GUESS_BITS = 10;
+/** Places by hash: layer + 1 (0: free), inode number, layer of the contents. */
+const guesses = new Uint32Array(3 << GUESS_BITS);
+
+function guessPlace(layer: LayerIndex, ino: Ino): number {
+  return 3 * ((Math.imul(ino, 0x9e37_79b1) ^ Math.imul(layer, 0x85eb_ca6b)) >>> (32 - GUESS_BITS));
+}
+
+function remember(layer: LayerIndex, ino: Ino, contents: LayerIndex): void {
+  const at = guessPlace(layer, ino);
+  guesses[at] = layer + 1;
+  guesses[at + 1] = ino;
+  guesses[at + 2] = contents;
+}
+
+function guessOf(layer: LayerIndex, ino: Ino): number {
+  const at = guessPlace(layer, ino);
+  return guesses[at] === layer + 1 && guesses[at + 1] === ino ? guesses[at + 2]! : -1;
 }
 
 /** Layer of the contents that the last call of `beginPassthrough` or `joinPassthrough` opened. */
@@ -195,7 +229,7 @@ export function endDoor(layer: LayerIndex, ino: Ino): void {
 
 /** S5: who was waited for may have been the last. */
 function releaseNameless(layer: LayerIndex, ino: Ino): void {
-  if (getInode(layer, ino) === 0 && inodeLinks(foundAt) === 0) fallBehind('released', layer, ino);
+  if (mayBeOrphan(layer, ino) && getInode(layer, ino) === 0 && inodeLinks(foundAt) === 0) fallBehind('released', layer, ino);
 }
 
 /** Whether somebody has an inode open under its shared nodeid. */
