@@ -32,6 +32,8 @@ import {
   LAYER_REMOVING,
   LAYER_SEALED,
   LINK,
+  LOST_FOUND_INO,
+  LOST_OWNER,
   NAME,
   ORPHAN,
   RECIPE,
@@ -91,7 +93,9 @@ import {
 } from './arena.js';
 import { findName, layerName, useCatalog } from './catalog.js';
 import { readBlocks } from './device.js';
+import { damageOf } from './damage.js';
 import { BlockError } from './errors.js';
+import type { Damage } from './mend.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { unpinPage } from './pager.js';
@@ -110,6 +114,10 @@ export interface CheckResult {
   dataBlocks: number;
   /** Blocks of removed layers that are still to be reclaimed. */
   removingBlocks: number;
+  /** Blocks of files that an earlier repair found lost, counted in each layer that has the file; they are no errors. */
+  lostBlocks: number;
+  /** What is hit by what was found, in each layer that has it. */
+  damage: Damage[];
 }
 
 export interface CheckOptions {
@@ -129,6 +137,8 @@ let result: CheckResult;
 let seen: Uint32Array;
 let withData = false;
 let buffer: IoBuffer | null = null;
+/** Blocks of data that cannot be read, or are not what was written. */
+const badBlocks = new Set<BlockNumber>();
 
 function report(text: string): void {
   result.errorCount++;
@@ -137,7 +147,8 @@ function report(text: string): void {
 
 /** Checks the volume that is open in this process. */
 export function checkVolume(options: CheckOptions = {}): CheckResult {
-  result = { errors: [], errorCount: 0, layers: 0, inodes: 0, pages: 0, dataBlocks: 0, removingBlocks: 0 };
+  result = { errors: [], errorCount: 0, layers: 0, inodes: 0, pages: 0, dataBlocks: 0, removingBlocks: 0, lostBlocks: 0, damage: [] };
+  badBlocks.clear();
   withData = options.data === true;
   lockExclusive(CHECKPOINT_MUTEX);
   lockExclusive(CHECKPOINT_LOCK);
@@ -151,6 +162,7 @@ export function checkVolume(options: CheckOptions = {}): CheckResult {
     checkCatalog(options);
     compareBitmaps();
     for (const error of recountSpace()) report(error);
+    if (result.errorCount + result.lostBlocks > 0) result.damage = damageOf(badBlocks);
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     report(error.message);
@@ -279,11 +291,25 @@ function checkData(where: string, record: number): void {
   try {
     readBlocks(extentBlock(extent), extentLength(extent), buffer.address);
   } catch (error) {
+    badRun(extent);
     return report(`${where}, inode ${W[record]}: ${(error as Error).message}`);
   }
   for (let i = 0; i < extentLength(extent); i++) {
     if (crc32(0, buffer.address + i * BLOCK_BYTES, BLOCK_BYTES) === W[extent + 4 + i]) continue;
+    badBlocks.add(extentBlock(extent) + i);
     report(`${where}, inode ${W[record]}: block ${extentBlock(extent) + i} (file block ${W[record + 3]! + i}) has a wrong checksum`);
+  }
+}
+
+/** An extent that cannot be read as a whole: which of its blocks? */
+function badRun(extent: number): void {
+  for (let block = extentBlock(extent); block < extentBlock(extent) + extentLength(extent); block++) {
+    try {
+      readBlocks(block, 1, buffer!.address);
+      if (crc32(0, buffer!.address, BLOCK_BYTES) !== W[extent + 4 + block - extentBlock(extent)]) badBlocks.add(block);
+    } catch {
+      badBlocks.add(block);
+    }
   }
 }
 
@@ -496,7 +522,7 @@ function checkFiles(what: string, layer: number, lineage: Set<LayerIndex>): void
       finishInode(what, inode, lineage);
       inode = newInode(W[record]!);
       if (inode.ino !== 0) inodes++;
-      if (inode.ino >= nextIno) report(`${what}: inode ${inode.ino} has a number that was not given out yet`);
+      if (inode.ino >= nextIno && inode.ino !== LOST_FOUND_INO) report(`${what}: inode ${inode.ino} has a number that was not given out yet`);
     }
     visitRecord(what, record, inode, lineage);
   });
@@ -584,12 +610,13 @@ function visitExtent(where: string, record: number, inode: InodeSeen, lineage: S
   if (W[record + 2] !== 0 || fileBlock < inode.nextFileBlock) report(`${where}: extent at file block ${fileBlock} overlaps the one before`);
   if (recordBytes(record) < 16 + length * 4) report(`${where}: extent at file block ${fileBlock} has no checksums for all its blocks`);
   if (extentGeneration(extent) > W[GENERATION]!) report(`${where}: extent at file block ${fileBlock} belongs to a generation to come`);
+  inode.nextFileBlock = fileBlock + length;
+  inode.blocks += length;
+  if (extentOwner(extent) === LOST_OWNER) return void (result.lostBlocks += length);
   // Owners come before their descendants, so what they have is marked by now.
   if (!lineage.has(extentOwner(extent)) || !isMarked(extentBlock(extent), length))
     report(`${where}: extent at file block ${fileBlock} is none that layer ${extentOwner(extent)} has`);
-  inode.nextFileBlock = fileBlock + length;
   inode.newestOwner = Math.max(inode.newestOwner, extentOwner(extent));
-  inode.blocks += length;
 }
 
 function finishInode(what: string, inode: InodeSeen, lineage: Set<LayerIndex>): void {

@@ -6,7 +6,7 @@
  * lie together, and a device takes about as long for a run as for a block. Contents of large sealed files pass it by, since
  * the file's own cache will hold them (planned-read.ts).
  */
-import { BLOCK_BYTES, type BlockNumber } from '../layout/constants.js';
+import { BLOCK_BYTES, LOST_BLOCK, type BlockNumber } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
 import { errno, fallocate, fdatasync, ioBuffer, pread, pwrite } from '../linux/libc.js';
 import { EAGAIN, EINTR } from '../linux/errno.js';
@@ -68,9 +68,13 @@ export function readBlocks(block: BlockNumber, count: number, address: number): 
   while (done < bytes) {
     const n = device.read(address + done, bytes - done, block * BLOCK_BYTES + done);
     if (n > 0) done += n;
-    else if (n === 0) throw new BlockError(block, `block ${block} lies beyond the end of the device`);
+    else if (n === 0) throw new BlockError(block, beyondEnd(block));
     else if (errno() !== EINTR) throw new BlockError(block, `reading block ${block} failed (errno ${errno()})`);
   }
+}
+
+function beyondEnd(block: BlockNumber): string {
+  return block >= LOST_BLOCK ? 'this part of the file was found lost by a repair' : `block ${block} lies beyond the end of the device`;
 }
 
 /** Whether the blocks could be read. If they are not at hand, the request is deferred; false at any other failure. */

@@ -554,6 +554,11 @@ function countGroup(bitmap: number, group: number): number {
   return bits;
 }
 
+/** Whether a block was freed since the last complete checkpoint, which still needs it. */
+export function isPending(block: BlockNumber): boolean {
+  return bitIsSet(PENDING_AT, block) || bitIsSet(PENDING_AT + BITMAP_WORDS, block);
+}
+
 /** Whether the bit of a block is set, for check. */
 export function blockIsTaken(block: BlockNumber): boolean {
   return bitIsSet(BITMAP_AT, block);

@@ -672,6 +672,41 @@ function shrinkRoot(): void {
   }
 }
 
+// Repair
+
+/** Goes down to the page at `level` that the key lies in; the path ends there. */
+function descendTo(level: number, k0: number, type: number, hi: number, lo: number): void {
+  releasePath();
+  let page = pinChild(rootAt, -1);
+  for (;;) {
+    const isInner = pageLevel(page) > 0;
+    push(page, isInner ? childIndex(page, k0, type, hi, lo) : lowerBound(page, k0, type, hi, lo));
+    if (pageLevel(page) <= level) return;
+    page = pinChild(valueOf(recordAt(page, pathIndex[depth - 1]!)), pageLevel(page) - 1);
+  }
+}
+
+/** Makes the way to the page at `level` that the key lies in, and that page itself, the tree's own. */
+export function rewriteDownTo(level: number, k0: number, type: number, hi: number, lo: number): void {
+  descendTo(level, k0, type, hi, lo);
+  makePathWritable();
+  releasePath();
+}
+
+/** Takes the pointer to `block`, an unreadable page at `level`, out of the tree. False if it is not there. */
+export function prune(block: number, level: number, k0: number, type: number, hi: number, lo: number): boolean {
+  descendTo(level + 1, k0, type, hi, lo);
+  const end = depth - 1;
+  const found = pageLevel(pathPage[end]!) === level + 1 && childBlock(valueOf(recordAt(pathPage[end]!, pathIndex[end]!))) === block;
+  if (found) {
+    makePathWritable();
+    removeAt(pathPage[end]!, pathIndex[end]!);
+    if (pageCount(pathPage[end]!) === 0) repairPath();
+  }
+  releasePath();
+  return found;
+}
+
 // Walking trees beside the one in use
 
 /** Pins the page a pointer leads to, for a walk of one's own; to be unpinned with `unpinPage`. Throws BlockError. */

@@ -26,7 +26,9 @@ export const CATALOG_OWNER = 0xffff_fffe;
 export const GLOBAL_LAYER = 0;
 
 export const ROOT_INO = 2;
-export const INO_MAX = 0x7fff_ffff;
+export const INO_MAX = 0x7fff_fffe;
+/** The directory /lost+found that repair makes: a number that no other inode gets. */
+export const LOST_FOUND_INO = INO_MAX + 1;
 export const NAME_BYTES_MAX = 255;
 /** PATH_MAX less the terminating byte. */
 export const SYMLINK_BYTES_MAX = 4095;
@@ -77,3 +79,10 @@ export const PAGE_HEADER_BYTES = 32;
 export const VALUE_BYTES_MAX = 976;
 /** 16 bytes of extent and 4 of checksum a block: 64 blocks (256 KiB of data) make a record of 288 bytes. */
 export const EXTENT_BLOCKS_MAX = 64;
+/**
+ * Extents of file blocks that a repair found lost: they belong to nobody and lead beyond the largest volume, so reading them
+ * gives EIO and nothing frees them. With 16 blocks at most, block numbers of their parts stay within 32 bits.
+ */
+export const LOST_OWNER = 0xffff_ffff;
+export const LOST_BLOCK = VOLUME_BLOCKS_MAX;
+export const LOST_EXTENT_BLOCKS = 16;

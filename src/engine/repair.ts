@@ -1,0 +1,507 @@
+/**
+ * Repair: makes a volume whole again as far as it can be read, in one checkpoint.
+ *
+ *   1. What is in use is found by walking all trees, and the bitmaps are made from it. So nothing that can be read is
+ *      overwritten, and what nothing refers to is free.
+ *   2. Every layer, parents first: pointers to pages that cannot be read are taken out, then the records are made to agree
+ *      again (mend.ts). All that copies pages, as any change does.
+ *   3. The catalog is written anew from the records that are left. Layers whose record is lost are gone; one that others are built
+ *      on is put back, as far as those have it.
+ *   4. A checkpoint. Until it is complete the volume is what it was, so repair may be cut off at any time and begun again.
+ *
+ * A layer that others are built on is sealed, and its pages are shared. When a page of it is replaced, the descendants that
+ * refer to the old one copy that, so that nobody refers to what its owner no longer has (the pending bit of a freed block
+ * says that it was replaced). Extents are never freed: files whose inode is lost are kept in /lost+found.
+ *
+ * Of a catalog of which the root is lost, the one of the checkpoint before is taken, if that can be read. A layer that lost
+ * something bears the property DAMAGED_PROPERTY, as a sealed one is no longer what its digest says.
+ *
+ * No other thread has the volume. Where there is no room for the pages that change nothing is done.
+ */
+import {
+  BLOCK_BYTES,
+  CATALOG_OWNER,
+  EXTENT,
+  GLOBAL_LAYER,
+  GROUP_BLOCKS,
+  INODE,
+  LAYER,
+  LAYER_NAME,
+  LAYER_REMOVING,
+  LAYER_SEALED,
+  LOST_OWNER,
+  PROPERTY,
+  ROOT_INO,
+  VALUE_BYTES_MAX,
+  type BlockNumber,
+  type LayerIndex,
+} from '../layout/constants.js';
+import { B, I, W } from '../layout/memory.js';
+import {
+  INODE_WORDS,
+  LAYER_WORDS,
+  childBlock,
+  childOwner,
+  extentBlock,
+  extentLength,
+  extentOwner,
+  layerInodes,
+  layerNextIno,
+  layerOwnPagesAt,
+  layerParent,
+  layerRootBlockAt,
+  layerRootOwner,
+  layerState,
+  pageBlock,
+  propertyKeyBytes,
+  propertyValueBytes,
+  recordHi,
+  recordKey0,
+  recordLo,
+  setInodeLinks,
+  setInodeMode,
+  setLayerChildren,
+  setLayerDepth,
+  setLayerInodes,
+  setLayerNextIno,
+  setLayerOwnBlocks,
+  setLayerOwnPages,
+  setLayerParent,
+  setLayerState,
+} from '../layout/records.js';
+import { crc32, ioBuffer } from '../linux/libc.js';
+import { CATALOG_ROOT, CHANGED, GROUP_DIRTY, LAYER_COUNT, NEXT_LAYER, RUN_AT, TOTAL_BLOCKS, scratchAt } from './arena.js';
+import { addChild, addName, findName, insertInCatalog, useCatalog } from './catalog.js';
+import { checkpoint } from './checkpoint.js';
+import { forbidDeferral } from './deferral.js';
+import { readBlocks } from './device.js';
+import { BlockError } from './errors.js';
+import { createGlobalLayer } from './layers.js';
+import { damageOfLayer } from './damage.js';
+import { extentSum } from './extents.js';
+import { planLayer, type Damage, type Plan } from './mend.js';
+import { storeProperty } from './properties.js';
+import { bitmapBlock, freeBlocks, groupCount, groupDataStart, isPending, loadGroup } from './space.js';
+import { compareKey, eachPage, surveyLayer, type Key, type Lost } from './survey.js';
+import {
+  createTree,
+  find,
+  findForUpdate,
+  insert,
+  prune,
+  recordBytes,
+  recordType,
+  releasePath,
+  remove,
+  rewriteDownTo,
+  useTree,
+  valueOf,
+} from './tree.js';
+import { useOlderSuperblock } from './volume.js';
+
+/** On layers that a repair found damaged: JSON with the time, and what was lost, the first of it in words. */
+export const DAMAGED_PROPERTY = 'lcfs.damaged';
+const DAMAGE_SHOWN = 20;
+
+export interface RepairReport {
+  /** What is lost, in each layer that had it. */
+  damage: Damage[];
+  /** What else was done, in words. */
+  notes: string[];
+  /** Whether anything but bitmaps and counters had to change. */
+  changed: boolean;
+}
+
+interface LayerLeft {
+  readonly index: LayerIndex;
+  /** Words of the record. */
+  readonly words: Uint32Array;
+  /** Its root when it was found. */
+  readonly oldRoot: readonly number[];
+  name: Buffer;
+  damage: Damage[];
+}
+
+interface CatalogLeft {
+  readonly layers: Map<LayerIndex, LayerLeft>;
+  /** Records of properties, whole ones only. */
+  readonly properties: { layer: LayerIndex; hi: number; lo: number; value: Uint8Array }[];
+  readonly lost: Lost[];
+  readonly pages: BlockNumber[];
+}
+
+let report: RepairReport;
+/** One bit for each block that something refers to. */
+let inUse: Uint32Array;
+/** Blocks that hold what will not be referred to any more, and those that cannot be read. */
+const leftovers = new Set<BlockNumber>();
+/** Blocks of data that cannot be read, or are not what was written; looked for if `withData`. */
+const bad = new Set<BlockNumber>();
+let withData = false;
+const buffer = ioBuffer(BLOCK_BYTES);
+
+function begin(data: boolean): CatalogLeft {
+  report = { damage: [], notes: [], changed: false };
+  withData = data;
+  leftovers.clear();
+  bad.clear();
+  forbidDeferral();
+  const catalog = readCatalog();
+  bringBackParents(catalog);
+  findUsed(catalog);
+  return catalog;
+}
+
+function inOrder(catalog: CatalogLeft): LayerLeft[] {
+  return [...catalog.layers.values()].sort((a, b) => a.index - b.index);
+}
+
+/** What `repairVolume` would find. Changes nothing. For a volume that was opened with `forRepair`. */
+export function examineVolume(data: boolean): RepairReport {
+  const catalog = begin(data);
+  const damage = new Map<LayerIndex, Damage[]>();
+  for (const layer of inOrder(catalog)) damage.set(layer.index, damageOfLayer(layer.index, layer.words, bad, damage));
+  report.damage = [...damage.values()].flat();
+  return report;
+}
+
+/**
+ * Repairs the volume, which was opened with `forRepair`. With `data` all data is read, so that what is damaged can be named; it
+ * stays where it is in either case. Throws LcfsError.
+ */
+export function repairVolume(data: boolean): RepairReport {
+  const catalog = begin(data);
+  loadBitmaps();
+  const order = inOrder(catalog);
+  for (const layer of order) repairLayer(layer, catalog);
+  for (const layer of order) recount(layer);
+  writeCatalog(catalog, order);
+  for (const block of leftovers) freeBlocks(block, 1);
+  for (let group = 0; group < groupCount(); group++) W[GROUP_DIRTY + group] = 1;
+  Atomics.store(I, CHANGED, 1);
+  checkpoint();
+  report.damage = order.flatMap((layer) => layer.damage);
+  return report;
+}
+
+function note(text: string): void {
+  report.notes.push(text);
+  report.changed = true;
+}
+
+// 0. The catalog
+
+function readCatalog(): CatalogLeft {
+  let catalog = surveyCatalog();
+  if (catalog.lost[0]?.level === -1 && useOlderSuperblock()) {
+    note('the catalog of the last checkpoint cannot be read; the volume goes back to the checkpoint before');
+    catalog = surveyCatalog();
+  }
+  for (const lost of catalog.lost) note(`the catalog: ${lost.message}`);
+  if (!catalog.layers.has(GLOBAL_LAYER)) note('the global layer is lost');
+  return catalog;
+}
+
+function surveyCatalog(): CatalogLeft {
+  const catalog: CatalogLeft = { layers: new Map(), properties: [], lost: [], pages: [] };
+  const names = new Map<LayerIndex, Buffer>();
+  const chunks: CatalogLeft['properties'] = [];
+  eachPage(CATALOG_ROOT, {
+    lost: (lost) => void catalog.lost.push(lost),
+    page: (page) => void catalog.pages.push(pageBlock(page)),
+    record: (record) => {
+      const layer = recordKey0(record);
+      const type = recordType(record);
+      if (type === LAYER) takeLayer(catalog, layer, valueOf(record));
+      else if (type === LAYER_NAME) names.set(layer, Buffer.from(bytesOf(record)));
+      else if (type === PROPERTY) chunks.push({ layer, hi: recordHi(record), lo: recordLo(record), value: bytesOf(record) });
+    },
+  });
+  for (const layer of catalog.layers.values()) layer.name = names.get(layer.index) ?? Buffer.from(`lost-${layer.index}`);
+  keepWholeProperties(catalog, chunks);
+  return catalog;
+}
+
+function bytesOf(record: number): Uint8Array {
+  return B.slice(valueOf(record) * 4, valueOf(record) * 4 + recordBytes(record));
+}
+
+/** A layer that was being removed goes at once: nothing else refers to what it has. */
+function takeLayer(catalog: CatalogLeft, index: LayerIndex, at: number): void {
+  const words = W.slice(at, at + LAYER_WORDS);
+  const root = layerRootBlockAt(at) - at;
+  const layer = { index, words, oldRoot: [...words.subarray(root, root + 3)], name: Buffer.alloc(0), damage: [] };
+  if (layerState(at) !== LAYER_REMOVING) catalog.layers.set(index, layer);
+}
+
+function keepWholeProperties(catalog: CatalogLeft, chunks: CatalogLeft['properties']): void {
+  for (let first = 0, end = 0; first < chunks.length; first = end) {
+    const head = chunks[first]!;
+    for (end = first + 1; end < chunks.length && isSameProperty(head, chunks[end]!); ) end++;
+    const group = chunks.slice(first, end);
+    if (catalog.layers.has(head.layer) && isWholeProperty(group)) catalog.properties.push(...group);
+    else note(`a property of layer ${head.layer} is lost`);
+  }
+}
+
+function isSameProperty(a: CatalogLeft['properties'][number], b: CatalogLeft['properties'][number]): boolean {
+  return a.layer === b.layer && a.hi === b.hi && a.lo >>> 8 === b.lo >>> 8;
+}
+
+function isWholeProperty(chunks: CatalogLeft['properties']): boolean {
+  const head = chunks[0]!;
+  if ((head.lo & 0xff) !== 0) return false;
+  W.set(new Uint32Array(head.value.slice(0, 8).buffer), RUN_AT);
+  const bytes = 8 + propertyKeyBytes(RUN_AT) + propertyValueBytes(RUN_AT);
+  const stored = chunks.reduce((sum, { value }) => sum + value.length, 0);
+  return stored === bytes && chunks.length === Math.ceil(bytes / VALUE_BYTES_MAX);
+}
+
+/** The layer record that is worked on. */
+const recordWord = (): number => scratchAt + 64;
+
+function load(layer: LayerLeft): number {
+  W.set(layer.words, recordWord());
+  return recordWord();
+}
+
+function store(layer: LayerLeft): void {
+  layer.words.set(W.subarray(recordWord(), recordWord() + LAYER_WORDS));
+}
+
+/** A layer that is lost, but that others are built on: what the first of those has of it stands for it. */
+function bringBackParents(catalog: CatalogLeft): void {
+  for (const child of [...catalog.layers.values()].sort((a, b) => b.index - a.index)) {
+    const parent = layerParent(load(child));
+    if (parent === 0 || catalog.layers.has(parent)) continue;
+    note(`layer ${parent} is lost; it is put back as far as layer ${child.index} has it`);
+    const { owners } = surveyLayer(layerRootBlockAt(load(child)));
+    const at = load(child);
+    setLayerState(at, LAYER_SEALED);
+    setLayerParent(at, Math.max(0, ...[...owners].filter((owner) => owner < parent)));
+    const lost = { index: parent, words: new Uint32Array(LAYER_WORDS), oldRoot: child.oldRoot, name: Buffer.from(`lost-${parent}`), damage: [] };
+    store(lost);
+    catalog.layers.set(parent, lost);
+    return bringBackParents(catalog);
+  }
+}
+
+// 1. Space
+
+function claim(block: BlockNumber, count: number): boolean {
+  const isNew = (inUse[block >>> 5]! & (1 << (block & 31))) === 0;
+  for (let at = block; at < Math.min(block + count, W[TOTAL_BLOCKS]!); at++) inUse[at >>> 5]! |= 1 << (at & 31);
+  return isNew;
+}
+
+function findUsed(catalog: CatalogLeft): void {
+  inUse = new Uint32Array(Math.ceil(W[TOTAL_BLOCKS]! / 32) + 1);
+  for (let group = 0; group < groupCount(); group++) claim(bitmapBlock(group, 0), 2);
+  claim(0, groupDataStart(0));
+  for (const block of catalog.pages) {
+    claim(block, 1);
+    leftovers.add(block);
+  }
+  const lost = [...catalog.lost];
+  for (const layer of catalog.layers.values()) claimTree(layerRootBlockAt(load(layer)), lost);
+  // They stay until the checkpoint is complete: what cannot be read now may be readable another time.
+  for (const { block } of lost) if (block < W[TOTAL_BLOCKS]! && claim(block, 1)) leftovers.add(block);
+}
+
+function loadBitmaps(): void {
+  const words = GROUP_BLOCKS / 32;
+  for (let group = 0; group < groupCount(); group++) {
+    W.fill(0, RUN_AT, RUN_AT + words);
+    W.set(inUse.subarray(group * words, Math.min((group + 1) * words, inUse.length)), RUN_AT);
+    loadGroup(group, RUN_AT);
+  }
+}
+
+/** Subtrees that another layer led to before are known. */
+function claimTree(root: number, lost: Lost[]): void {
+  eachPage(root, {
+    lost: (each) => void lost.push(each),
+    enter: (pointer) => (inUse[childBlock(pointer) >>> 5]! & (1 << (childBlock(pointer) & 31))) === 0,
+    page: (page) => void claim(pageBlock(page), 1),
+    record: (record) => {
+      if (recordType(record) === EXTENT) claimExtent(valueOf(record));
+    },
+  });
+}
+
+function claimExtent(extent: number): void {
+  if (extentOwner(extent) === LOST_OWNER) return;
+  const isNew = claim(extentBlock(extent), extentLength(extent));
+  if (!withData || !isNew) return;
+  for (let i = 0; i < extentLength(extent); i++) if (!isSound(extentBlock(extent) + i, extentSum(extent, i))) bad.add(extentBlock(extent) + i);
+}
+
+function isSound(block: BlockNumber, sum: number): boolean {
+  try {
+    readBlocks(block, 1, buffer.address);
+    return crc32(0, buffer.address, BLOCK_BYTES) === sum;
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return false;
+  }
+}
+
+// 2. Layers
+
+function repairLayer(layer: LayerLeft, catalog: CatalogLeft): void {
+  const at = load(layer);
+  const parent = catalog.layers.get(layerParent(at));
+  if (parent !== undefined && layerRootOwner(at) !== layer.index && sameRoot(layer.oldRoot, parent.oldRoot)) return follow(layer, parent);
+  useTree(layerRootBlockAt(at), layer.index, layerOwnPagesAt(at));
+  const lost = settleStructure(layer.index, layerRootBlockAt(at));
+  releasePath();
+  const survey = surveyLayer(layerRootBlockAt(at));
+  survey.lost.push(...lost);
+  const plan = planLayer(layer.index, survey, layerNextIno(at), (block) => bad.has(block));
+  carryOut(plan);
+  setLayerInodes(at, plan.inodes);
+  setLayerNextIno(at, plan.nextIno);
+  store(layer);
+  layer.damage = plan.damage;
+}
+
+function sameRoot(a: readonly number[], b: readonly number[]): boolean {
+  return a.every((word, i) => word === b[i]);
+}
+
+/** A clone that nothing was changed in stays what its parent is. */
+function follow(layer: LayerLeft, parent: LayerLeft): void {
+  const from = load(parent);
+  const root = W.slice(layerRootBlockAt(from), layerRootBlockAt(from) + 3);
+  const inodes = layerInodes(from);
+  const at = load(layer);
+  W.set(root, layerRootBlockAt(at));
+  setLayerInodes(at, inodes);
+  store(layer);
+  layer.damage = parent.damage.map((each) => ({ ...each, layer: layer.index }));
+}
+
+interface Fault {
+  block: BlockNumber;
+  level: number;
+  key: Key;
+  lost: Lost | null;
+}
+
+/** Takes out what cannot be read, and copies what an ancestor no longer has. Returns what is lost. */
+function settleStructure(index: LayerIndex, root: number): Lost[] {
+  const faults = faultsBelow(root);
+  const lost = faults.flatMap((fault) => fault.lost ?? []);
+  for (const fault of faults) {
+    const [k0, type, hi, lo] = fault.key;
+    if (fault.lost === null) rewriteDownTo(fault.level, k0, type, hi, lo);
+    else if (fault.level < 0) plantAnew();
+    else prune(fault.block, fault.level, k0, type, hi, lo);
+    if (fault.lost !== null && fault.lost.owner === index) report.changed = true;
+  }
+  return lost;
+}
+
+function faultsBelow(root: number): Fault[] {
+  const faults: Fault[] = [];
+  eachPage(root, {
+    enter: (pointer, level, key) => {
+      const block = childBlock(pointer);
+      if (isPending(block) && childOwner(pointer) !== CATALOG_OWNER) faults.push({ block, level: Math.max(level, 0), key, lost: null });
+      return true;
+    },
+    lost: (lost) => {
+      const replaced = faults.findLastIndex((fault) => fault.block === lost.block && fault.lost === null);
+      if (replaced >= 0) faults.splice(replaced, 1);
+      faults.push({ block: lost.block, level: lost.level, key: lost.from, lost });
+    },
+  });
+  return faults;
+}
+
+function plantAnew(): void {
+  createTree();
+  const inode = valueOf(insert(ROOT_INO, INODE, 0, 0, INODE_WORDS * 4));
+  setInodeMode(inode, 0o40755);
+  setInodeLinks(inode, 2);
+}
+
+function carryOut(plan: Plan): void {
+  for (const [k0, type, hi, lo] of plan.remove) remove(k0, type, hi, lo);
+  for (const { key, value } of [...plan.put].sort((a, b) => compareKey(a.key, b.key))) putRecord(key, value);
+  releasePath();
+  if (plan.remove.length + plan.put.length > 0) report.changed = true;
+}
+
+function putRecord([k0, type, hi, lo]: Key, value: Uint8Array): void {
+  const present = find(k0, type, hi, lo);
+  if (present !== 0 && recordBytes(present) !== value.length) remove(k0, type, hi, lo);
+  const record = present !== 0 && recordBytes(present) === value.length ? findForUpdate(k0, type, hi, lo) : insert(k0, type, hi, lo, value.length);
+  B.set(value, valueOf(record) * 4);
+}
+
+/** Counts what the layer owns. */
+function recount(layer: LayerLeft): void {
+  const at = load(layer);
+  let pages = 0;
+  let blocks = 0;
+  eachPage(layerRootBlockAt(at), {
+    enter: (pointer) => childOwner(pointer) === layer.index,
+    page: () => void pages++,
+    record: (record) => {
+      if (recordType(record) === EXTENT && extentOwner(valueOf(record)) === layer.index)
+        blocks += extentLength(valueOf(record));
+    },
+  });
+  setLayerOwnPages(at, pages);
+  setLayerOwnBlocks(at, blocks);
+  store(layer);
+}
+
+// 3. The catalog anew
+
+function writeCatalog(catalog: CatalogLeft, order: readonly LayerLeft[]): void {
+  useCatalog();
+  createTree();
+  // Every volume has the global layer: if it is lost, an empty one.
+  if (!catalog.layers.has(GLOBAL_LAYER)) createGlobalLayer();
+  useCatalog();
+  for (const layer of order) enter(layer, catalog, order);
+  for (const { layer, hi, lo, value } of catalog.properties) B.set(value, valueOf(insertInCatalog(layer, PROPERTY, hi, lo, value.length)) * 4);
+  for (const layer of order) if (layer.damage.length > 0) markDamaged(layer);
+  releasePath();
+  W[LAYER_COUNT] = order.length + (catalog.layers.has(GLOBAL_LAYER) ? 0 : 1);
+  W[NEXT_LAYER] = Math.max(W[NEXT_LAYER]!, (order.at(-1)?.index ?? 0) + 1);
+}
+
+function enter(layer: LayerLeft, catalog: CatalogLeft, order: readonly LayerLeft[]): void {
+  const children = order.filter((each) => each.index !== layer.index && layerParentOf(each) === layer.index).map((each) => each.index);
+  const at = load(layer);
+  setLayerChildren(at, children.length);
+  setLayerDepth(at, depthOf(layer, catalog));
+  store(layer);
+  B.set(new Uint8Array(layer.words.buffer, layer.words.byteOffset, LAYER_WORDS * 4), valueOf(insertInCatalog(layer.index, LAYER, 0, 0, LAYER_WORDS * 4)) * 4);
+  if (layer.index !== GLOBAL_LAYER) addName(freeName(layer), layer.index);
+  if (layerParentOf(layer) !== 0) addChild(layerParentOf(layer), layer.index);
+}
+
+function layerParentOf(layer: LayerLeft): LayerIndex {
+  return layer.words[1]!;
+}
+
+function depthOf(layer: LayerLeft, catalog: CatalogLeft): number {
+  const parent = catalog.layers.get(layerParentOf(layer));
+  return layerParentOf(layer) === 0 || parent === undefined ? 0 : 1 + depthOf(parent, catalog);
+}
+
+function freeName(layer: LayerLeft): Buffer {
+  let name = layer.name;
+  for (let i = 1; findName(name, 0, name.length) >= 0; i++) name = Buffer.from(`lost-${layer.index}-${i}`);
+  return name;
+}
+
+function markDamaged(layer: LayerLeft): void {
+  const shown = layer.damage.slice(0, DAMAGE_SHOWN).map(({ path, text }) => (path === null ? text : `${path}: ${text}`));
+  const value = JSON.stringify({ at: new Date().toISOString(), count: layer.damage.length, first: shown });
+  storeProperty(layer.index, DAMAGED_PROPERTY, value.length > 60_000 ? JSON.stringify({ count: layer.damage.length }) : value);
+}
