@@ -129,8 +129,35 @@ export interface CheckReport {
   errors: string[];
   /** None when the volume is sound. */
   errorCount: number;
-  /** What was looked at. */
-  counts: { layers: number; inodes: number; pages: number; dataBlocks: number; removingBlocks: number };
+  /** How many of them are blocks of data that cannot be read: those no repair can mend. */
+  dataErrors: number;
+  /** What is hit, in each layer that has it, one entry a path. */
+  damage: DamageReport[];
+  /** What was looked at; `lostBlocks` of files were found lost by an earlier repair, and are no errors. */
+  counts: { layers: number; inodes: number; pages: number; dataBlocks: number; removingBlocks: number; lostBlocks: number };
+  /** What a repair did, or would do; null if there was none, or nothing for one to do. */
+  repair: RepairReport | null;
+}
+
+export interface DamageReport {
+  /** Layer index. */
+  layer: number;
+  layerName: string;
+  /** 0: nothing that is in one inode. */
+  ino: number;
+  /** From the root of the layer; null where it is not known. */
+  path: string | null;
+  kind: 'data' | 'inode' | 'names' | 'attributes' | 'target' | 'archive' | 'tree';
+  text: string;
+}
+
+export interface RepairReport {
+  /** False for a trial. */
+  done: boolean;
+  /** What is lost by it. */
+  damage: DamageReport[];
+  /** What else is done, in sentences. */
+  notes: string[];
 }
 
 export const ENGINES = ['containerd', 'docker'] as const;

@@ -116,6 +116,8 @@ export interface CheckResult {
   removingBlocks: number;
   /** Blocks of files that an earlier repair found lost, counted in each layer that has the file; they are no errors. */
   lostBlocks: number;
+  /** How many of the errors are blocks of data that cannot be read, which no repair can mend. */
+  dataErrors: number;
   /** What is hit by what was found, in each layer that has it. */
   damage: Damage[];
 }
@@ -147,12 +149,37 @@ function report(text: string): void {
 
 /** Checks the volume that is open in this process. */
 export function checkVolume(options: CheckOptions = {}): CheckResult {
-  result = { errors: [], errorCount: 0, layers: 0, inodes: 0, pages: 0, dataBlocks: 0, removingBlocks: 0, lostBlocks: 0, damage: [] };
+  result = {
+    errors: [],
+    errorCount: 0,
+    layers: 0,
+    inodes: 0,
+    pages: 0,
+    dataBlocks: 0,
+    removingBlocks: 0,
+    lostBlocks: 0,
+    dataErrors: 0,
+    damage: [],
+  };
   badBlocks.clear();
   withData = options.data === true;
   lockExclusive(CHECKPOINT_MUTEX);
   lockExclusive(CHECKPOINT_LOCK);
   lockExclusive(CATALOG_LOCK);
+  try {
+    checkAll(options);
+    releasePath();
+    if (result.errorCount + result.lostBlocks > 0) result.damage = damageOf(badBlocks);
+  } finally {
+    releasePath();
+    unlockExclusive(CATALOG_LOCK);
+    unlockExclusive(CHECKPOINT_LOCK);
+    unlockExclusive(CHECKPOINT_MUTEX);
+  }
+  return result;
+}
+
+function checkAll(options: CheckOptions): void {
   try {
     seen = new Uint32Array(Math.ceil(W[TOTAL_BLOCKS]! / 32) + 1);
     saveAllSlots();
@@ -162,17 +189,10 @@ export function checkVolume(options: CheckOptions = {}): CheckResult {
     checkCatalog(options);
     compareBitmaps();
     for (const error of recountSpace()) report(error);
-    if (result.errorCount + result.lostBlocks > 0) result.damage = damageOf(badBlocks);
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     report(error.message);
-  } finally {
-    releasePath();
-    unlockExclusive(CATALOG_LOCK);
-    unlockExclusive(CHECKPOINT_LOCK);
-    unlockExclusive(CHECKPOINT_MUTEX);
   }
-  return result;
 }
 
 // Blocks
@@ -292,13 +312,18 @@ function checkData(where: string, record: number): void {
     readBlocks(extentBlock(extent), extentLength(extent), buffer.address);
   } catch (error) {
     badRun(extent);
-    return report(`${where}, inode ${W[record]}: ${(error as Error).message}`);
+    return reportData(`${where}, inode ${W[record]}: ${(error as Error).message}`);
   }
   for (let i = 0; i < extentLength(extent); i++) {
     if (crc32(0, buffer.address + i * BLOCK_BYTES, BLOCK_BYTES) === W[extent + 4 + i]) continue;
     badBlocks.add(extentBlock(extent) + i);
-    report(`${where}, inode ${W[record]}: block ${extentBlock(extent) + i} (file block ${W[record + 3]! + i}) has a wrong checksum`);
+    reportData(`${where}, inode ${W[record]}: block ${extentBlock(extent) + i} (file block ${W[record + 3]! + i}) has a wrong checksum`);
   }
+}
+
+function reportData(text: string): void {
+  result.dataErrors++;
+  report(text);
 }
 
 /** An extent that cannot be read as a whole: which of its blocks? */
@@ -522,7 +547,8 @@ function checkFiles(what: string, layer: number, lineage: Set<LayerIndex>): void
       finishInode(what, inode, lineage);
       inode = newInode(W[record]!);
       if (inode.ino !== 0) inodes++;
-      if (inode.ino >= nextIno && inode.ino !== LOST_FOUND_INO) report(`${what}: inode ${inode.ino} has a number that was not given out yet`);
+      if (inode.ino >= nextIno && inode.ino !== LOST_FOUND_INO)
+        report(`${what}: inode ${inode.ino} has a number that was not given out yet`);
     }
     visitRecord(what, record, inode, lineage);
   });

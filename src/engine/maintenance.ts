@@ -3,6 +3,7 @@
  *
  * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
  */
+import { writeSync } from 'node:fs';
 import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
@@ -83,7 +84,13 @@ export function setSyncInterval(seconds: number): number {
  */
 export function reapLeftOrphans(): number {
   let reaped = Math.max(0, reapAllOrphans(GLOBAL_LAYER));
-  for (const { index, state } of listLayers()) if (state === 'writable') reaped += Math.max(0, reapAllOrphans(index));
+  try {
+    for (const { index, state } of listLayers()) if (state === 'writable') reaped += Math.max(0, reapAllOrphans(index));
+  } catch (error) {
+    // A catalog of which a page cannot be read must not keep the rest of the volume from being served.
+    if (!(error instanceof LcfsError)) throw error;
+    writeSync(2, `lcfs: not all layers can be listed: ${error.message}\n`);
+  }
   return reaped;
 }
 

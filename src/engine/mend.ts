@@ -43,6 +43,8 @@ import { compareKey, factsOf, type Chunk, type Entry, type Facts, type Key, type
 /** What damage costs somebody. */
 export interface Damage {
   layer: LayerIndex;
+  /** As far as it is known. */
+  layerName: string;
   /** 0: nothing that is in one inode. */
   ino: Ino;
   /** From the root of the layer; null if it is not known. */
@@ -80,6 +82,8 @@ const MAX_WORD = 0xffff_ffff;
 /** 16 GiB of blocks of which nobody knows whether they were stored. */
 const DOUBTFUL_BLOCKS_MAX = 1 << 22;
 const PATH_DEPTH_MAX = 4096;
+/** Of a file with more names than this, not all are told. */
+const NAMES_TOLD_MAX = 16;
 
 /** Plans for one layer. `isBad` tells blocks whose contents cannot be read or are not what they were. */
 export function planLayer(layer: LayerIndex, survey: Survey, nextIno: number, isBad: (block: BlockNumber) => boolean): Plan {
@@ -97,7 +101,7 @@ class Mending {
   /** Names of inodes as they are going to be. */
   readonly #names = new Map<Ino, { dir: Ino; entry: Entry }[]>();
   /** As they were found, for paths. */
-  readonly #found = new Map<Ino, { dir: Ino; name: Buffer }>();
+  readonly #found = new Map<Ino, { dir: Ino; name: Buffer }[]>();
   readonly #entries = new Map<Ino, Entry[]>();
 
   constructor(layer: LayerIndex, survey: Survey, isBad: (block: BlockNumber) => boolean) {
@@ -109,7 +113,7 @@ class Mending {
   plan(nextIno: number): Plan {
     const plan = this.#plan;
     for (const { ino, entries } of this.#survey.facts.values())
-      for (const entry of entries) if (!this.#found.has(entry.ino)) this.#found.set(entry.ino, { dir: ino, name: entry.name });
+      for (const { ino: of, name } of entries) this.#found.set(of, [...(this.#found.get(of) ?? []), { dir: ino, name }]);
     for (const lost of this.#survey.lost) this.#tell(0, 'tree', `${lost.message}: ${rangeText(lost)} cannot be read`);
     factsOf(this.#survey, ROOT_INO);
     for (const facts of this.#survey.facts.values()) this.#decide(facts);
@@ -124,14 +128,17 @@ class Mending {
     return plan;
   }
 
+  /** Once for each name. */
   #tell(ino: Ino, kind: Damage['kind'], text: string): void {
-    this.#plan.damage.push({ layer: this.#layer, ino, path: ino === 0 ? null : this.#pathOf(ino), kind, text });
+    const names = this.#found.get(ino)?.slice(0, NAMES_TOLD_MAX);
+    const paths = ino === 0 ? [null] : ino === ROOT_INO ? ['/'] : (names?.map(({ dir, name }) => this.#pathOf(dir, name)) ?? [null]);
+    for (const path of paths) this.#plan.damage.push({ layer: this.#layer, layerName: '', ino, path, kind, text });
   }
 
-  #pathOf(ino: Ino): string | null {
-    const parts: string[] = [];
-    for (let at = ino; at !== ROOT_INO; ) {
-      const name = this.#found.get(at);
+  #pathOf(dir: Ino, last: Buffer): string | null {
+    const parts = [last.toString()];
+    for (let at = dir; at !== ROOT_INO;) {
+      const name = this.#found.get(at)?.[0];
       if (name === undefined || parts.length === PATH_DEPTH_MAX) return null;
       parts.push(name.name.toString());
       at = name.dir;
@@ -143,13 +150,15 @@ class Mending {
 
   #decide(facts: Facts): void {
     if (facts.inode !== null) {
-      if (isSymlink(facts.inode[MODE]!) && !isWhole(facts.target, sizeOf(facts.inode))) return this.#drop(facts, 'target', 'the target of the link is lost');
+      if (isSymlink(facts.inode[MODE]!) && !isWhole(facts.target, sizeOf(facts.inode)))
+        return this.#drop(facts, 'target', 'the target of the link is lost');
       this.#alive.add(facts.ino);
       return;
     }
     if (facts.ino === ROOT_INO) this.#remake(facts, ROOT_MODE, 'the attributes of the root directory are lost');
     else if (facts.entries.length > 0) this.#remake(facts, DIRECTORY_MODE, 'the attributes of the directory are lost');
-    else if (facts.pieces.length > 0) this.#remake(facts, FILE_MODE, 'attributes and size are lost; what is left of it goes to /lost+found');
+    else if (facts.pieces.length > 0)
+      this.#remake(facts, FILE_MODE, 'attributes and size are lost; what is left of it goes to /lost+found');
     else this.#drop(facts, 'inode', 'it is lost');
   }
 
@@ -225,7 +234,9 @@ class Mending {
 
   /** Puts what has no name, and is not meant to have none, into /lost+found. */
   #findHomes(): void {
-    for (const facts of [...this.#survey.facts.values()]) {
+    // What is entered here is not looked at.
+    const found = Array.from(this.#survey.facts.values());
+    for (const facts of found) {
       if (!this.#alive.has(facts.ino) || facts.ino === ROOT_INO || this.#names.has(facts.ino)) continue;
       const isOrphan = !this.#remade.has(facts.ino) && (facts.inode![LINKS] === 0 || this.#survey.orphans.has(facts.ino));
       if (isOrphan) continue;
@@ -265,7 +276,8 @@ class Mending {
     const { orphans, facts } = this.#survey;
     for (const ino of orphans) if (!this.#alive.has(ino) || this.#names.has(ino)) this.#plan.remove.push([0, ORPHAN, 0, ino]);
     for (const { ino } of facts.values()) {
-      if (this.#alive.has(ino) && ino !== ROOT_INO && !this.#names.has(ino) && !orphans.has(ino)) this.#put([0, ORPHAN, 0, ino], new Uint8Array());
+      if (this.#alive.has(ino) && ino !== ROOT_INO && !this.#names.has(ino) && !orphans.has(ino))
+        this.#put([0, ORPHAN, 0, ino], new Uint8Array());
     }
   }
 
@@ -274,7 +286,8 @@ class Mending {
     const { recipes, lost } = this.#survey;
     for (const layer of new Set(recipes.map((recipe) => recipe.layer))) {
       const chunks = recipes.filter((recipe) => recipe.layer === layer).map(({ chunk }) => chunk);
-      const isWholeRecipe = chunks.every((chunk, i) => chunk === i) && !lost.some((each) => meets(each, [0, RECIPE, layer, 0], [0, RECIPE, layer, MAX_WORD]));
+      const isWholeRecipe =
+        chunks.every((chunk, i) => chunk === i) && !lost.some((each) => meets(each, [0, RECIPE, layer, 0], [0, RECIPE, layer, MAX_WORD]));
       if (isWholeRecipe) continue;
       this.#tell(0, 'archive', `the recipe of the archive of layer ${layer} is lost`);
       for (const chunk of chunks) this.#plan.remove.push([0, RECIPE, layer, chunk]);
@@ -291,7 +304,8 @@ class Mending {
     if (isDirectory(inode[MODE]!)) this.#settleDirectory(facts, inode, names);
     else inode[LINKS] = names;
     if (isRegular(inode[MODE]!)) this.#settleContents(facts, inode);
-    if (this.#remade.has(facts.ino) || inode.some((word, i) => word !== old[i])) this.#put([facts.ino, INODE, 0, 0], new Uint8Array(inode.buffer));
+    if (this.#remade.has(facts.ino) || inode.some((word, i) => word !== old[i]))
+      this.#put([facts.ino, INODE, 0, 0], new Uint8Array(inode.buffer));
   }
 
   #settleDirectory(facts: Facts, inode: Uint32Array, names: number): void {

@@ -9,9 +9,10 @@
  *      on is put back, as far as those have it.
  *   4. A checkpoint. Until it is complete the volume is what it was, so repair may be cut off at any time and begun again.
  *
- * A layer that others are built on is sealed, and its pages are shared. When a page of it is replaced, the descendants that
- * refer to the old one copy that, so that nobody refers to what its owner no longer has (the pending bit of a freed block
- * says that it was replaced). Extents are never freed: files whose inode is lost are kept in /lost+found.
+ * A layer that others are built on is sealed, so what it wrote is found unchanged in those: whatever is lost of it is first looked
+ * for in its descendants, where pages and extents that it or an ancestor owns are just what it had. When one of its pages is
+ * replaced, or is out of its reach, descendants that refer to it copy it, so that nobody refers to what its owner does not
+ * have; the same holds for data.
  *
  * Of a catalog of which the root is lost, the one of the checkpoint before is taken, if that can be read. A layer that lost
  * something bears the property DAMAGED_PROPERTY, as a sealed one is no longer what its digest says.
@@ -20,8 +21,8 @@
  */
 import {
   BLOCK_BYTES,
-  CATALOG_OWNER,
   EXTENT,
+  EXTENT_BLOCKS_MAX,
   GLOBAL_LAYER,
   GROUP_BLOCKS,
   INODE,
@@ -30,21 +31,21 @@ import {
   LAYER_REMOVING,
   LAYER_SEALED,
   LOST_OWNER,
+  NAME,
   PROPERTY,
-  ROOT_INO,
   VALUE_BYTES_MAX,
   type BlockNumber,
   type LayerIndex,
 } from '../layout/constants.js';
 import { B, I, W } from '../layout/memory.js';
 import {
-  INODE_WORDS,
   LAYER_WORDS,
   childBlock,
   childOwner,
   extentBlock,
   extentLength,
   extentOwner,
+  inodeContentLayer,
   layerInodes,
   layerNextIno,
   layerOwnPagesAt,
@@ -53,13 +54,13 @@ import {
   layerRootOwner,
   layerState,
   pageBlock,
+  pageOwner,
   propertyKeyBytes,
   propertyValueBytes,
   recordHi,
   recordKey0,
   recordLo,
-  setInodeLinks,
-  setInodeMode,
+  setInodeContentLayer,
   setLayerChildren,
   setLayerDepth,
   setLayerInodes,
@@ -70,19 +71,29 @@ import {
   setLayerState,
 } from '../layout/records.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
-import { CATALOG_ROOT, CHANGED, GROUP_DIRTY, LAYER_COUNT, NEXT_LAYER, RUN_AT, TOTAL_BLOCKS, scratchAt } from './arena.js';
+import { CATALOG_ROOT, CHANGED, GENERATION, GROUP_DIRTY, LAYER_COUNT, NEXT_LAYER, RUN_AT, TOTAL_BLOCKS, scratchAt } from './arena.js';
 import { addChild, addName, findName, insertInCatalog, useCatalog } from './catalog.js';
 import { checkpoint } from './checkpoint.js';
 import { forbidDeferral } from './deferral.js';
-import { readBlocks } from './device.js';
-import { BlockError } from './errors.js';
+import { readBlocks, writeBlocks } from './device.js';
+import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
-import { damageOfLayer } from './damage.js';
-import { extentSum } from './extents.js';
+import { lostLayer, nameOf, withName } from './damage.js';
+import { extentStart, extentSum, seekExtent } from './extents.js';
 import { planLayer, type Damage, type Plan } from './mend.js';
 import { storeProperty } from './properties.js';
-import { bitmapBlock, freeBlocks, groupCount, groupDataStart, isPending, loadGroup } from './space.js';
-import { compareKey, eachPage, surveyLayer, type Key, type Lost } from './survey.js';
+import {
+  WINDOW_SHARED,
+  allocateBlocks,
+  allocatedLength,
+  bitmapBlock,
+  freeBlocks,
+  groupCount,
+  groupDataStart,
+  isPending,
+  loadGroup,
+} from './space.js';
+import { compareKey, eachPage, keyOf, surveyLayer, type Key, type Lost } from './survey.js';
 import {
   createTree,
   find,
@@ -97,7 +108,7 @@ import {
   useTree,
   valueOf,
 } from './tree.js';
-import { useOlderSuperblock } from './volume.js';
+import { currentVolume, useOlderSuperblock } from './volume.js';
 
 /** On layers that a repair found damaged: JSON with the time, and what was lost, the first of it in words. */
 export const DAMAGED_PROPERTY = 'lcfs.damaged';
@@ -126,15 +137,17 @@ interface CatalogLeft {
   readonly layers: Map<LayerIndex, LayerLeft>;
   /** Records of properties, whole ones only. */
   readonly properties: { layer: LayerIndex; hi: number; lo: number; value: Uint8Array }[];
+  /** Layers that have a name, with a record or without. */
+  readonly named: Map<LayerIndex, Buffer>;
   readonly lost: Lost[];
   readonly pages: BlockNumber[];
 }
 
 let report: RepairReport;
-/** One bit for each block that something refers to. */
+/** One bit for each block that something refers to when repair begins, or that cannot be read. */
 let inUse: Uint32Array;
-/** Blocks that hold what will not be referred to any more, and those that cannot be read. */
-const leftovers = new Set<BlockNumber>();
+/** One bit for each block that its owner refers to when that is repaired. */
+let owned: Uint32Array;
 /** Blocks of data that cannot be read, or are not what was written; looked for if `withData`. */
 const bad = new Set<BlockNumber>();
 let withData = false;
@@ -143,7 +156,6 @@ const buffer = ioBuffer(BLOCK_BYTES);
 function begin(data: boolean): CatalogLeft {
   report = { damage: [], notes: [], changed: false };
   withData = data;
-  leftovers.clear();
   bad.clear();
   forbidDeferral();
   const catalog = readCatalog();
@@ -156,31 +168,22 @@ function inOrder(catalog: CatalogLeft): LayerLeft[] {
   return [...catalog.layers.values()].sort((a, b) => a.index - b.index);
 }
 
-/** What `repairVolume` would find. Changes nothing. For a volume that was opened with `forRepair`. */
-export function examineVolume(data: boolean): RepairReport {
-  const catalog = begin(data);
-  const damage = new Map<LayerIndex, Damage[]>();
-  for (const layer of inOrder(catalog)) damage.set(layer.index, damageOfLayer(layer.index, layer.words, bad, damage));
-  report.damage = [...damage.values()].flat();
-  return report;
-}
-
 /**
  * Repairs the volume, which was opened with `forRepair`. With `data` all data is read, so that what is damaged can be named; it
- * stays where it is in either case. Throws LcfsError.
+ * stays where it is in either case. One that was opened read-only is repaired in memory: to see what would be done. Throws
+ * LcfsError.
  */
 export function repairVolume(data: boolean): RepairReport {
   const catalog = begin(data);
   loadBitmaps();
   const order = inOrder(catalog);
   for (const layer of order) repairLayer(layer, catalog);
-  for (const layer of order) recount(layer);
   writeCatalog(catalog, order);
-  for (const block of leftovers) freeBlocks(block, 1);
+  freeRest();
   for (let group = 0; group < groupCount(); group++) W[GROUP_DIRTY + group] = 1;
   Atomics.store(I, CHANGED, 1);
-  checkpoint();
-  report.damage = order.flatMap((layer) => layer.damage);
+  if (!currentVolume().readOnly) checkpoint();
+  report.damage.push(...order.flatMap((layer) => withName(layer.damage, nameOf(layer.index, layer.name))));
   return report;
 }
 
@@ -199,11 +202,12 @@ function readCatalog(): CatalogLeft {
   }
   for (const lost of catalog.lost) note(`the catalog: ${lost.message}`);
   if (!catalog.layers.has(GLOBAL_LAYER)) note('the global layer is lost');
+  for (const [layer, name] of catalog.named) if (!catalog.layers.has(layer)) report.damage.push(lostLayer(layer, name));
   return catalog;
 }
 
 function surveyCatalog(): CatalogLeft {
-  const catalog: CatalogLeft = { layers: new Map(), properties: [], lost: [], pages: [] };
+  const catalog: CatalogLeft = { layers: new Map(), properties: [], named: new Map(), lost: [], pages: [] };
   const names = new Map<LayerIndex, Buffer>();
   const chunks: CatalogLeft['properties'] = [];
   eachPage(CATALOG_ROOT, {
@@ -214,10 +218,12 @@ function surveyCatalog(): CatalogLeft {
       const type = recordType(record);
       if (type === LAYER) takeLayer(catalog, layer, valueOf(record));
       else if (type === LAYER_NAME) names.set(layer, Buffer.from(bytesOf(record)));
+      else if (type === NAME) catalog.named.set(W[valueOf(record)]!, Buffer.from(bytesOf(record).subarray(4)));
       else if (type === PROPERTY) chunks.push({ layer, hi: recordHi(record), lo: recordLo(record), value: bytesOf(record) });
     },
   });
-  for (const layer of catalog.layers.values()) layer.name = names.get(layer.index) ?? Buffer.from(`lost-${layer.index}`);
+  for (const layer of catalog.layers.values())
+    layer.name = names.get(layer.index) ?? catalog.named.get(layer.index) ?? Buffer.from(`lost-${layer.index}`);
   keepWholeProperties(catalog, chunks);
   return catalog;
 }
@@ -237,7 +243,7 @@ function takeLayer(catalog: CatalogLeft, index: LayerIndex, at: number): void {
 function keepWholeProperties(catalog: CatalogLeft, chunks: CatalogLeft['properties']): void {
   for (let first = 0, end = 0; first < chunks.length; first = end) {
     const head = chunks[first]!;
-    for (end = first + 1; end < chunks.length && isSameProperty(head, chunks[end]!); ) end++;
+    for (end = first + 1; end < chunks.length && isSameProperty(head, chunks[end]!);) end++;
     const group = chunks.slice(first, end);
     if (catalog.layers.has(head.layer) && isWholeProperty(group)) catalog.properties.push(...group);
     else note(`a property of layer ${head.layer} is lost`);
@@ -279,7 +285,13 @@ function bringBackParents(catalog: CatalogLeft): void {
     const at = load(child);
     setLayerState(at, LAYER_SEALED);
     setLayerParent(at, Math.max(0, ...[...owners].filter((owner) => owner < parent)));
-    const lost = { index: parent, words: new Uint32Array(LAYER_WORDS), oldRoot: child.oldRoot, name: Buffer.from(`lost-${parent}`), damage: [] };
+    const lost = {
+      index: parent,
+      words: new Uint32Array(LAYER_WORDS),
+      oldRoot: child.oldRoot,
+      name: Buffer.from(`lost-${parent}`),
+      damage: [],
+    };
     store(lost);
     catalog.layers.set(parent, lost);
     return bringBackParents(catalog);
@@ -288,24 +300,33 @@ function bringBackParents(catalog: CatalogLeft): void {
 
 // 1. Space
 
+function isSet(bits: Uint32Array, block: BlockNumber): boolean {
+  return (bits[block >>> 5]! & (1 << (block & 31))) !== 0;
+}
+
+function setBits(bits: Uint32Array, block: BlockNumber, count: number): void {
+  for (let at = block; at < Math.min(block + count, W[TOTAL_BLOCKS]!); at++) bits[at >>> 5]! |= 1 << (at & 31);
+}
+
+/** Whether nothing referred to the block before. */
 function claim(block: BlockNumber, count: number): boolean {
-  const isNew = (inUse[block >>> 5]! & (1 << (block & 31))) === 0;
-  for (let at = block; at < Math.min(block + count, W[TOTAL_BLOCKS]!); at++) inUse[at >>> 5]! |= 1 << (at & 31);
+  const isNew = !isSet(inUse, block);
+  setBits(inUse, block, count);
   return isNew;
 }
 
 function findUsed(catalog: CatalogLeft): void {
   inUse = new Uint32Array(Math.ceil(W[TOTAL_BLOCKS]! / 32) + 1);
+  owned = new Uint32Array(inUse.length);
   for (let group = 0; group < groupCount(); group++) claim(bitmapBlock(group, 0), 2);
   claim(0, groupDataStart(0));
-  for (const block of catalog.pages) {
-    claim(block, 1);
-    leftovers.add(block);
-  }
+  setBits(owned, 0, groupDataStart(0));
+  for (let group = 0; group < groupCount(); group++) setBits(owned, bitmapBlock(group, 0), 2);
+  for (const block of catalog.pages) claim(block, 1);
   const lost = [...catalog.lost];
   for (const layer of catalog.layers.values()) claimTree(layerRootBlockAt(load(layer)), lost);
   // They stay until the checkpoint is complete: what cannot be read now may be readable another time.
-  for (const { block } of lost) if (block < W[TOTAL_BLOCKS]! && claim(block, 1)) leftovers.add(block);
+  for (const { block } of lost) claim(block, 1);
 }
 
 function loadBitmaps(): void {
@@ -321,7 +342,7 @@ function loadBitmaps(): void {
 function claimTree(root: number, lost: Lost[]): void {
   eachPage(root, {
     lost: (each) => void lost.push(each),
-    enter: (pointer) => (inUse[childBlock(pointer) >>> 5]! & (1 << (childBlock(pointer) & 31))) === 0,
+    enter: (pointer) => !isSet(inUse, childBlock(pointer)),
     page: (page) => void claim(pageBlock(page), 1),
     record: (record) => {
       if (recordType(record) === EXTENT) claimExtent(valueOf(record));
@@ -333,7 +354,8 @@ function claimExtent(extent: number): void {
   if (extentOwner(extent) === LOST_OWNER) return;
   const isNew = claim(extentBlock(extent), extentLength(extent));
   if (!withData || !isNew) return;
-  for (let i = 0; i < extentLength(extent); i++) if (!isSound(extentBlock(extent) + i, extentSum(extent, i))) bad.add(extentBlock(extent) + i);
+  for (let i = 0; i < extentLength(extent); i++)
+    if (!isSound(extentBlock(extent) + i, extentSum(extent, i))) bad.add(extentBlock(extent) + i);
 }
 
 function isSound(block: BlockNumber, sum: number): boolean {
@@ -354,6 +376,8 @@ function repairLayer(layer: LayerLeft, catalog: CatalogLeft): void {
   if (parent !== undefined && layerRootOwner(at) !== layer.index && sameRoot(layer.oldRoot, parent.oldRoot)) return follow(layer, parent);
   useTree(layerRootBlockAt(at), layer.index, layerOwnPagesAt(at));
   const lost = settleStructure(layer.index, layerRootBlockAt(at));
+  if (lost.length > 0) bringBackRecords(layer.index, lost, catalog);
+  copyStrayData(layer.index, layerRootBlockAt(at));
   releasePath();
   const survey = surveyLayer(layerRootBlockAt(at));
   survey.lost.push(...lost);
@@ -361,6 +385,7 @@ function repairLayer(layer: LayerLeft, catalog: CatalogLeft): void {
   carryOut(plan);
   setLayerInodes(at, plan.inodes);
   setLayerNextIno(at, plan.nextIno);
+  takeStock(layer.index, at);
   store(layer);
   layer.damage = plan.damage;
 }
@@ -390,24 +415,24 @@ interface Fault {
 
 /** Takes out what cannot be read, and copies what an ancestor no longer has. Returns what is lost. */
 function settleStructure(index: LayerIndex, root: number): Lost[] {
-  const faults = faultsBelow(root);
+  const faults = faultsBelow(index, root);
   const lost = faults.flatMap((fault) => fault.lost ?? []);
   for (const fault of faults) {
     const [k0, type, hi, lo] = fault.key;
     if (fault.lost === null) rewriteDownTo(fault.level, k0, type, hi, lo);
-    else if (fault.level < 0) plantAnew();
+    else if (fault.level < 0) createTree();
     else prune(fault.block, fault.level, k0, type, hi, lo);
     if (fault.lost !== null && fault.lost.owner === index) report.changed = true;
   }
   return lost;
 }
 
-function faultsBelow(root: number): Fault[] {
+function faultsBelow(index: LayerIndex, root: number): Fault[] {
   const faults: Fault[] = [];
   eachPage(root, {
     enter: (pointer, level, key) => {
       const block = childBlock(pointer);
-      if (isPending(block) && childOwner(pointer) !== CATALOG_OWNER) faults.push({ block, level: Math.max(level, 0), key, lost: null });
+      if (childOwner(pointer) !== index && !isSet(owned, block)) faults.push({ block, level: Math.max(level, 0), key, lost: null });
       return true;
     },
     lost: (lost) => {
@@ -417,13 +442,6 @@ function faultsBelow(root: number): Fault[] {
     },
   });
   return faults;
-}
-
-function plantAnew(): void {
-  createTree();
-  const inode = valueOf(insert(ROOT_INO, INODE, 0, 0, INODE_WORDS * 4));
-  setInodeMode(inode, 0o40755);
-  setInodeLinks(inode, 2);
 }
 
 function carryOut(plan: Plan): void {
@@ -436,26 +454,154 @@ function carryOut(plan: Plan): void {
 function putRecord([k0, type, hi, lo]: Key, value: Uint8Array): void {
   const present = find(k0, type, hi, lo);
   if (present !== 0 && recordBytes(present) !== value.length) remove(k0, type, hi, lo);
-  const record = present !== 0 && recordBytes(present) === value.length ? findForUpdate(k0, type, hi, lo) : insert(k0, type, hi, lo, value.length);
+  const record =
+    present !== 0 && recordBytes(present) === value.length ? findForUpdate(k0, type, hi, lo) : insert(k0, type, hi, lo, value.length);
   B.set(value, valueOf(record) * 4);
 }
 
-/** Counts what the layer owns. */
-function recount(layer: LayerLeft): void {
-  const at = load(layer);
+/** Counts and notes what the layer owns. */
+function takeStock(index: LayerIndex, at: number): void {
   let pages = 0;
   let blocks = 0;
   eachPage(layerRootBlockAt(at), {
-    enter: (pointer) => childOwner(pointer) === layer.index,
-    page: () => void pages++,
+    enter: (pointer) => childOwner(pointer) === index,
+    page: (page) => {
+      pages++;
+      setBits(owned, pageBlock(page), 1);
+    },
     record: (record) => {
-      if (recordType(record) === EXTENT && extentOwner(valueOf(record)) === layer.index)
-        blocks += extentLength(valueOf(record));
+      const extent = valueOf(record);
+      if (recordType(record) !== EXTENT || extentOwner(extent) !== index) return;
+      blocks += extentLength(extent);
+      setBits(owned, extentBlock(extent), extentLength(extent));
     },
   });
   setLayerOwnPages(at, pages);
   setLayerOwnBlocks(at, blocks);
-  store(layer);
+}
+
+/** What nobody refers to any more. */
+function freeRest(): void {
+  eachPage(CATALOG_ROOT, { page: (page) => setBits(owned, pageBlock(page), 1) });
+  for (let block = 0; block < W[TOTAL_BLOCKS]!; block++)
+    if (isSet(inUse, block) && !isSet(owned, block) && !isPending(block)) freeBlocks(block, 1);
+}
+
+// Help from descendants
+
+interface Found {
+  key: Key;
+  value: Uint8Array;
+}
+
+/** Puts back what was lost of a layer, as far as a descendant still has it. */
+function bringBackRecords(index: LayerIndex, lost: readonly Lost[], catalog: CatalogLeft): void {
+  const lineage = lineageOf(index, catalog);
+  const at = W.slice(recordWord(), recordWord() + LAYER_WORDS);
+  const found = inOrder(catalog)
+    .filter((each) => lineageOf(each.index, catalog).has(index) && each.index !== index)
+    .flatMap((each) => foundIn(load(each), lost, lineage));
+  W.set(at, recordWord());
+  let count = 0;
+  for (const { key, value } of found) if (putBack(key, value)) count++;
+  releasePath();
+  if (count > 0) note(`layer ${index}: ${count} records that were lost were found in layers that are built on it`);
+}
+
+function lineageOf(index: LayerIndex, catalog: CatalogLeft): Set<LayerIndex> {
+  const lineage = new Set<LayerIndex>();
+  for (
+    let at: LayerLeft | undefined = catalog.layers.get(index);
+    at !== undefined && !lineage.has(at.index);
+    at = catalog.layers.get(layerParentOf(at))
+  ) {
+    lineage.add(at.index);
+    if (layerParentOf(at) === 0) break;
+  }
+  return lineage;
+}
+
+/** Records of the lost ranges that were not written after the layer was sealed. */
+function foundIn(record: number, lost: readonly Lost[], lineage: ReadonlySet<LayerIndex>): Found[] {
+  const found: Found[] = [];
+  let inherited = false;
+  eachPage(layerRootBlockAt(record), {
+    page: (page) => void (inherited = lineage.has(pageOwner(page))),
+    record: (at) => {
+      const isOld = inherited || (recordType(at) === EXTENT && lineage.has(extentOwner(valueOf(at))));
+      if (isOld && lost.some((range) => isWithin(range, keyOf(at)))) found.push({ key: keyOf(at), value: bytesOf(at) });
+    },
+  });
+  return found;
+}
+
+/** What is left of an extent that was cut may begin behind the end of the range in which the whole one began. */
+function isWithin({ from, to }: Lost, key: Key): boolean {
+  if (compareKey(key, from) < 0) return false;
+  return (
+    to === null ||
+    compareKey(key, to) < 0 ||
+    (key[1] === EXTENT && to[0] === key[0] && to[1] === EXTENT && key[3] < to[3] + EXTENT_BLOCKS_MAX)
+  );
+}
+
+/** False if it is there, whole or in part. */
+function putBack(key: Key, value: Uint8Array): boolean {
+  const [k0, type, hi, lo] = key;
+  if (find(k0, type, hi, lo) !== 0) return false;
+  if (type === EXTENT && overlaps(k0, lo, new Uint32Array(value.buffer, value.byteOffset, 2)[1]!)) return false;
+  B.set(value, valueOf(insert(k0, type, hi, lo, value.length)) * 4);
+  return true;
+}
+
+function overlaps(ino: number, start: number, length: number): boolean {
+  const at = seekExtent(ino, start);
+  return at !== 0 && extentStart < start + length;
+}
+
+/** Data that its owner no longer has is copied, so that the layer has it itself. */
+function copyStrayData(index: LayerIndex, root: number): void {
+  const strays: Found[] = [];
+  eachPage(root, {
+    record: (record) => {
+      if (recordType(record) === EXTENT && isStray(valueOf(record), index)) strays.push({ key: keyOf(record), value: bytesOf(record) });
+    },
+  });
+  for (const stray of strays) copyExtent(index, stray);
+  releasePath();
+}
+
+function isStray(extent: number, index: LayerIndex): boolean {
+  const owner = extentOwner(extent);
+  return owner !== index && owner !== LOST_OWNER && !isSet(owned, extentBlock(extent));
+}
+
+function copyExtent(index: LayerIndex, { key: [ino, , , start], value }: Found): void {
+  const old = new Uint32Array(value.slice().buffer);
+  remove(ino, EXTENT, 0, start);
+  for (let done = 0; done < old[1]!;) {
+    const block = allocateBlocks(index, WINDOW_SHARED, 0, old[1]! - done);
+    if (block === 0) throw new LcfsError('full', 'there is no room to repair the volume: let it grow first');
+    const length = allocatedLength;
+    for (let i = 0; i < length; i++) copyBlock(old[0]! + done + i, block + i);
+    const sums = old.slice(4 + done, 4 + done + length);
+    const record = Uint32Array.of(block, length, index, W[GENERATION]!, ...sums);
+    B.set(new Uint8Array(record.buffer), valueOf(insert(ino, EXTENT, 0, start + done, record.length * 4)) * 4);
+    done += length;
+  }
+  const inode = findForUpdate(ino, INODE, 0, 0);
+  if (inode !== 0) setInodeContentLayer(valueOf(inode), Math.max(inodeContentLayer(valueOf(inode)), index));
+}
+
+/** What cannot be read is zeros in the copy, and no better: its checksum stays. */
+function copyBlock(from: BlockNumber, to: BlockNumber): void {
+  try {
+    readBlocks(from, 1, buffer.address);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    buffer.bytes.fill(0);
+  }
+  writeBlocks(to, 1, buffer.address);
 }
 
 // 3. The catalog anew
@@ -467,7 +613,8 @@ function writeCatalog(catalog: CatalogLeft, order: readonly LayerLeft[]): void {
   if (!catalog.layers.has(GLOBAL_LAYER)) createGlobalLayer();
   useCatalog();
   for (const layer of order) enter(layer, catalog, order);
-  for (const { layer, hi, lo, value } of catalog.properties) B.set(value, valueOf(insertInCatalog(layer, PROPERTY, hi, lo, value.length)) * 4);
+  for (const { layer, hi, lo, value } of catalog.properties)
+    B.set(value, valueOf(insertInCatalog(layer, PROPERTY, hi, lo, value.length)) * 4);
   for (const layer of order) if (layer.damage.length > 0) markDamaged(layer);
   releasePath();
   W[LAYER_COUNT] = order.length + (catalog.layers.has(GLOBAL_LAYER) ? 0 : 1);
@@ -475,12 +622,15 @@ function writeCatalog(catalog: CatalogLeft, order: readonly LayerLeft[]): void {
 }
 
 function enter(layer: LayerLeft, catalog: CatalogLeft, order: readonly LayerLeft[]): void {
-  const children = order.filter((each) => each.index !== layer.index && layerParentOf(each) === layer.index).map((each) => each.index);
+  const children = order.filter((each) => layer.index !== GLOBAL_LAYER && layerParentOf(each) === layer.index).map((each) => each.index);
   const at = load(layer);
   setLayerChildren(at, children.length);
   setLayerDepth(at, depthOf(layer, catalog));
   store(layer);
-  B.set(new Uint8Array(layer.words.buffer, layer.words.byteOffset, LAYER_WORDS * 4), valueOf(insertInCatalog(layer.index, LAYER, 0, 0, LAYER_WORDS * 4)) * 4);
+  B.set(
+    new Uint8Array(layer.words.buffer, layer.words.byteOffset, LAYER_WORDS * 4),
+    valueOf(insertInCatalog(layer.index, LAYER, 0, 0, LAYER_WORDS * 4)) * 4,
+  );
   if (layer.index !== GLOBAL_LAYER) addName(freeName(layer), layer.index);
   if (layerParentOf(layer) !== 0) addChild(layerParentOf(layer), layer.index);
 }

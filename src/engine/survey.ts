@@ -84,7 +84,14 @@ function walk(pointer: number, level: number, from: Key, to: Key | null, visitor
   for (let i = 0; i < count; i++) {
     const record = recordAt(page, i);
     if (pageLevel(page) === 0) visitor.record?.(record);
-    else walk(valueOf(record), pageLevel(page) - 1, i === 0 ? from : keyOf(record), i + 1 < count ? keyOf(recordAt(page, i + 1)) : to, visitor);
+    else
+      walk(
+        valueOf(record),
+        pageLevel(page) - 1,
+        i === 0 ? from : keyOf(record),
+        i + 1 < count ? keyOf(recordAt(page, i + 1)) : to,
+        visitor,
+      );
   }
   unpinPage(page);
 }

@@ -88,6 +88,7 @@ import { keepLeftOrphans } from './maintenance.js';
 import { keepApplied } from './origins.js';
 import { mendOverwrites, replayLog } from './replay.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
+import { overlayDevice } from './overlay-device.js';
 import { bitmapBlock, growSpace, groupCount, loadGroup, pendingBlocks, reserveFor } from './space.js';
 import { createTree, recordType, releasePath, valueOf } from './tree.js';
 import { openDevice } from './volume-device.js';
@@ -300,6 +301,8 @@ export interface OpenOptions {
   takeover?: boolean;
   /** A supervisor has its part of the volume's lock (volume-device.ts). */
   supervised?: boolean;
+  /** Only the superblock is read, for `repairVolume` to do the rest; with `readOnly` what it writes stays in memory. */
+  forRepair?: boolean;
   /** Replaces the device, for tests. */
   device?: Device;
 }
@@ -336,11 +339,13 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   const log = readOnly ? null : (options.log ?? makeOwnLog());
   try {
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
-    current = openArena(fd, directFd, path, readOnly, cacheBytes, groupsFor(sizeOf(fd)), log, options.device);
+    const isTrial = readOnly && options.forRepair === true;
+    const device = isTrial ? overlayDevice(descriptorDevice(fd, directFd)) : options.device;
+    current = openArena(fd, directFd, path, readOnly, cacheBytes, groupsFor(sizeOf(fd)), log, device);
     loadSuperblock(path, sizeOf(fd));
-    loadBitmaps(path);
-    countRemoving();
-    if (log !== null) beginLog(log, options.takeover === true);
+    if (options.forRepair === true) {
+      if (log !== null) clearLog(log);
+    } else takeUp(path, log, options.takeover === true);
     return current;
   } catch (error) {
     current = null;
@@ -390,6 +395,13 @@ function makeOwnLog(): LogMemory {
   return log;
 }
 
+/** What repair finds out and does by itself. */
+function takeUp(path: string, log: LogMemory | null, takeover: boolean): void {
+  loadBitmaps(path);
+  countRemoving();
+  if (log !== null) beginLog(log, takeover);
+}
+
 /** Nothing has been written yet: if this fails half-way, the next opening finds what this one found. */
 function markInUse(): void {
   Atomics.store(I, CHANGED, 1);
@@ -437,6 +449,22 @@ function loadSuperblock(path: string, bytes: number): void {
   takeSuperblock(RUN_AT);
   // The next one must not be written over this one, wherever it was found.
   if ((W[GENERATION]! & 1) === newest) W[GENERATION]!++;
+}
+
+/**
+ * For repair: goes back to the checkpoint before the last one. False if its superblock is damaged. Whatever comes next is
+ * newer than both, and is not written over the one that was taken.
+ */
+export function useOlderSuperblock(): boolean {
+  const newer = W[OPENED_GENERATION]!;
+  for (const copy of [0, 1]) {
+    if (!readSuperblock(copy) || superblockGeneration(RUN_AT) >= newer) continue;
+    takeSuperblock(RUN_AT);
+    W[GENERATION] = newer + 1 + GENERATIONS_CUT_OFF;
+    if ((W[GENERATION]! & 1) === copy) W[GENERATION]!++;
+    return true;
+  }
+  return false;
 }
 
 function takeSuperblock(at: number): void {
