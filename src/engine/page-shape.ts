@@ -30,6 +30,8 @@ import {
   LINK,
   NAME,
   NAME_BYTES_MAX,
+  LOST_BLOCK,
+  LOST_OWNER,
   ORPHAN,
   PAGE_HEADER_BYTES,
   PROPERTY,
@@ -59,6 +61,7 @@ import {
   childBlock,
   extentBlock,
   extentLength,
+  extentOwner,
   groupLive,
   inodeMode,
   inodeSizeHi,
@@ -159,7 +162,8 @@ function isInode(value: number): boolean {
 function isExtent(record: number, value: number, bytes: number): boolean {
   const length = extentLength(value);
   if (length < 1 || length > EXTENT_BLOCKS_MAX || bytes !== (EXTENT_WORDS + length) * 4) return false;
-  return W[record + 2] === 0 && W[record + 3]! + length <= 0xffff_ffff && areBlocks(extentBlock(value), length);
+  const isPlaced = extentOwner(value) === LOST_OWNER ? extentBlock(value) >= LOST_BLOCK : areBlocks(extentBlock(value), length);
+  return W[record + 2] === 0 && W[record + 3]! + length <= 0xffff_ffff && isPlaced;
 }
 
 /** A name that a directory can have. */

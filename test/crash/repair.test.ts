@@ -13,7 +13,7 @@ import { ROOT, find, list, make, put } from '../support/files.js';
 import { MIB, Random, assertSound, withFolder } from '../support/volume.js';
 
 /** `npm run torture` sets more. */
-const ROUNDS = Number(process.env['LCFS_DAMAGE_ROUNDS'] ?? 60);
+const ROUNDS = Number(process.env['LCFS_DAMAGE_ROUNDS'] ?? 40);
 
 test('whatever is damaged, nothing wrong is shown, check names what is hit, and repair makes the rest whole', async () => {
   const { seed } = new Random();
