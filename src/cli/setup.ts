@@ -21,6 +21,7 @@ interface Flags {
   size: string;
   socket: string;
   kubernetes?: boolean;
+  dockerTmp?: string;
   root: string;
   engineVersion?: Version;
 }
@@ -36,6 +37,7 @@ export function setupCommand(): Command {
     .option('--size <size>', 'size of the volume file if there is none yet', checkedSize, '20G')
     .option('--socket <socket>', 'where LCFS serves containerd', absolute, CONTAINERD_SOCKET)
     .option('--kubernetes', 'make LCFS the snapshotter of Kubernetes on this containerd, too')
+    .option('--docker-tmp <folder>', 'where Docker keeps temporary files, so that they need not pass through the volume', absolute)
     .option('--engine-version <version>', 'set up for this version instead of the installed one', version)
     .option('--root <folder>', 'prepare the machine whose root file system lies in this folder', '/')
     .action(setup);
@@ -64,7 +66,14 @@ function setup(engine: Engine | undefined, flags: Flags, command: Command): void
   else if (engine === undefined) command.error("name the engine: 'lcfs setup containerd' or 'lcfs setup docker'", { exitCode: 2 });
   else if (engine === 'docker' && flags.kubernetes === true)
     command.error('--kubernetes goes with lcfs setup containerd: Docker and Kubernetes have namespaces of their own', { exitCode: 2 });
+  else if (flags.dockerTmp !== undefined && !keepsFilesOnVolume(engine, flags))
+    command.error('--docker-tmp goes with lcfs setup docker and Docker up to 27, which has its own files on the volume', { exitCode: 2 });
   else configure(describe(engine, flags), files, flags);
+}
+
+/** Whether what is set up is a Docker whose own files lie on the volume. */
+function keepsFilesOnVolume(engine: Engine, { engineVersion, root }: Flags): boolean {
+  return engine === 'docker' && !usesContainerd(engineVersion ?? installedVersion('dockerd', root));
 }
 
 /** What is to be set up, with the versions that are installed. */
@@ -80,6 +89,7 @@ function describe(engine: Engine, flags: Flags): Setup {
     socket,
     platform: platform(),
     kubernetes: flags.kubernetes === true,
+    temporary: flags.dockerTmp,
   };
   return { ...common, containerd: containerdFor(docker, flags) };
 }

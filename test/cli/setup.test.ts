@@ -49,6 +49,12 @@ test('write and remove', async () => {
   assert.match((await setup('--remove')).stdout, /nothing of LCFS is set up here/);
 });
 
+test('a folder for temporary files', async () => {
+  const { status, stdout } = await setup('docker', '--engine-version', '26.1.5', '--docker-tmp', '/var/tmp/docker');
+  assert.equal(status, 0);
+  assert.ok(stdout.includes('\n[Service]\nEnvironment=DOCKER_TMPDIR=/var/tmp/docker\n'), stdout);
+});
+
 test('wrong calls', async () => {
   const cases: [string[], number, RegExp][] = [
     [[], 2, /name the engine/],
@@ -56,6 +62,9 @@ test('wrong calls', async () => {
     [['containerd', '--engine-version', 'new'], 2, /looks like 1\.7\.24/],
     [['containerd', '--mountpoint', 'lcfs'], 2, /absolute path/],
     [['docker', '--kubernetes'], 2, /goes with lcfs setup containerd/],
+    [['containerd', '--engine-version', '2.1.9', '--docker-tmp', '/tmp'], 2, /Docker up to 27/],
+    [['docker', '--engine-version', '28.5.2', '--docker-tmp', '/tmp'], 2, /Docker up to 27/],
+    [['docker', '--engine-version', '27.5.1', '--docker-tmp', 'tmp'], 2, /absolute path/],
     [['containerd', '--size', 'big'], 2, /is not a size/],
     [['containerd'], 1, /containerd is not installed in .*--engine-version/],
   ];

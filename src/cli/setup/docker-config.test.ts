@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { dockerConfig, needsPluginsVariable, usesContainerd, withoutDockerConfig } from './docker-config.js';
+import { dockerConfig, dockerVariables, usesContainerd, withoutDockerConfig } from './docker-config.js';
 import { parseVersion } from './version.js';
 
 const of = (text: string | null, version: string): unknown => JSON.parse(dockerConfig(text, parseVersion(version)!, '/lcfs'));
@@ -11,13 +11,18 @@ test('up to 27 Docker gets a graph driver plugin, from 28 a snapshotter', () => 
   assert.deepEqual(of('', '27.5.1'), graphDriver);
   assert.deepEqual(of(null, '28.5.2'), { features: { 'containerd-snapshotter': true }, 'storage-driver': 'lcfs' });
   assert.deepEqual(
-    ['26.1.5', '27.0.1', '28.0.0'].map((v) => needsPluginsVariable(parseVersion(v)!)),
-    [false, true, false],
+    ['26.1.5', '27.0.1', '28.0.0'].map((v) => dockerVariables(parseVersion(v)!, undefined)),
+    [[], ['DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1'], []],
   );
   assert.deepEqual(
     ['27.5.1', '28.0.0', '29.1.0'].map((v) => usesContainerd(parseVersion(v)!)),
     [false, true, true],
   );
+});
+
+test('temporary files may lie elsewhere', () => {
+  assert.deepEqual(dockerVariables(parseVersion('20.10.24')!, '/var/tmp/docker'), ['DOCKER_TMPDIR=/var/tmp/docker']);
+  assert.equal(dockerVariables(parseVersion('27.5.1')!, '/var/tmp/docker').length, 2);
 });
 
 test('other settings stay, and come back', () => {

@@ -11,7 +11,9 @@ import { isAtLeast, type Version } from './version.js';
 
 export const DOCKER_FILE = '/etc/docker/daemon.json';
 /** What Docker 27 must find in its environment before it takes a graph driver plugin. */
-export const PLUGINS_VARIABLE = 'DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS';
+const PLUGINS_VARIABLE = 'DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS';
+/** Names the folder for what Docker keeps for a moment; otherwise it is below the data root. Docker makes it. */
+const TEMPORARY_VARIABLE = 'DOCKER_TMPDIR';
 
 /** Below the mount point; the ending tells our setting from one that somebody made since. */
 const DATA_ROOT = '/global/docker';
@@ -24,8 +26,10 @@ export function usesContainerd(version: Version): boolean {
   return isAtLeast(version, 28);
 }
 
-export function needsPluginsVariable(version: Version): boolean {
-  return version.major === 27;
+/** What dockerd must find in its environment, as NAME=VALUE; `temporary` is the folder for its temporary files, if one is wanted. */
+export function dockerVariables(version: Version, temporary: string | undefined): string[] {
+  const plugins = version.major === 27 ? [`${PLUGINS_VARIABLE}=1`] : [];
+  return temporary === undefined ? plugins : [...plugins, `${TEMPORARY_VARIABLE}=${temporary}`];
 }
 
 /** Where Docker's own files lie on a volume. */

@@ -1,7 +1,7 @@
 /** What setting an engine up means: which files, and what shall be in them. No file is changed here. */
 import { configVersionOf, containerdConfig, MAIN_FILE, OUR_FILE, takesDiffers, withImport, withoutImport } from './containerd-config.js';
 import { isCriDisabled, withCri, withoutCri } from './cri-config.js';
-import { DOCKER_FILE, dockerConfig, needsPluginsVariable, usesContainerd, withoutDockerConfig } from './docker-config.js';
+import { DOCKER_FILE, dockerConfig, dockerVariables, usesContainerd, withoutDockerConfig } from './docker-config.js';
 import type { FileChange, Files } from './files.js';
 import { dropInFile, type Engine, engineDropIn, lcfsUnit, UNIT_FILE } from './units.js';
 import type { Version } from './version.js';
@@ -20,6 +20,8 @@ export interface Setup {
   platform: string;
   /** Whether Kubernetes' part of containerd shall use LCFS, too. */
   kubernetes: boolean;
+  /** Folder for Docker's temporary files, if they shall not lie below its data root. */
+  temporary?: string | undefined;
 }
 
 /** Files and their new contents, in the order in which they are to be written. */
@@ -50,12 +52,12 @@ function planDocker({ docker, mountpoint }: Setup, files: Files): FileChange[] {
 }
 
 function planUnits(setup: Setup, files: Files): FileChange[] {
-  const { containerd, docker, program, device, mountpoint, size } = setup;
+  const { containerd, docker, program, device, mountpoint, size, temporary } = setup;
   const serve = servedOptions(setup, files.read(UNIT_FILE) ?? '');
-  const engines: [Engine, boolean][] = [];
-  if (containerd !== undefined) engines.push(['containerd', false]);
-  if (docker !== undefined) engines.push(['docker', needsPluginsVariable(docker)]);
-  const dropIns = engines.map(([engine, variable]) => ({ path: dropInFile(engine), text: engineDropIn(variable) }));
+  const engines: [Engine, string[]][] = [];
+  if (containerd !== undefined) engines.push(['containerd', []]);
+  if (docker !== undefined) engines.push(['docker', dockerVariables(docker, temporary)]);
+  const dropIns = engines.map(([engine, variables]) => ({ path: dropInFile(engine), text: engineDropIn(variables) }));
   return [{ path: UNIT_FILE, text: lcfsUnit({ program, device, mountpoint, size, serve }) }, ...dropIns];
 }
 

@@ -35,8 +35,10 @@ test('words that mean something to systemd are written so that they do not', () 
   assert.ok(line(text, 'ExecStart')!.includes(String.raw`"/my $$5 \"100%%\" \\ folder"`), line(text, 'ExecStart'));
 });
 
-test('an engine needs lcfs, and Docker 27 a variable', () => {
+test('an engine needs lcfs, and may need variables', () => {
   assert.equal(dropInFile('docker'), '/etc/systemd/system/docker.service.d/lcfs.conf');
-  assert.ok(engineDropIn(false).endsWith('[Unit]\nRequires=lcfs.service\nAfter=lcfs.service\n'));
-  assert.ok(engineDropIn(true).endsWith('\n[Service]\nEnvironment=DOCKERD_DEPRECATED_GRAPHDRIVER_PLUGINS=1\n'));
+  assert.ok(engineDropIn().endsWith('[Unit]\nRequires=lcfs.service\nAfter=lcfs.service\n'));
+  assert.ok(
+    engineDropIn(['ONE=1', 'OTHER=/my $5 "100%"']).endsWith('\n[Service]\nEnvironment=ONE=1\nEnvironment="OTHER=/my $5 \\"100%%\\""\n'),
+  );
 });

@@ -1,6 +1,4 @@
 /** Units of systemd: LCFS is mounted before the engine starts, and stays until the engine has ended. */
-import { PLUGINS_VARIABLE } from './docker-config.js';
-
 export const UNIT_FILE = '/etc/systemd/system/lcfs.service';
 
 export type Engine = 'containerd' | 'docker';
@@ -51,9 +49,10 @@ export function dropInFile(engine: Engine): string {
   return `/etc/systemd/system/${engine}.service.d/lcfs.conf`;
 }
 
-/** Text of a drop-in of the engine's own unit: it must not start, or go on, without its volume. */
-export function engineDropIn(pluginsVariable: boolean): string {
-  const environment = pluginsVariable ? `\n[Service]\nEnvironment=${PLUGINS_VARIABLE}=1\n` : '';
+/** Text of a drop-in of the engine's own unit: it must not start, or go on, without its volume. `variables` are NAME=VALUE. */
+export function engineDropIn(variables: readonly string[] = []): string {
+  const lines = variables.map((variable) => `Environment=${quoted(escaped(variable))}\n`).join('');
+  const environment = lines === '' ? '' : `\n[Service]\n${lines}`;
   return `# Written by \`lcfs setup\`, removed by \`lcfs setup --remove\`.
 [Unit]
 Requires=lcfs.service
@@ -66,9 +65,10 @@ function parentOf(path: string): string {
 }
 
 /** A word of a command line as systemd reads it. */
-function word(text: string): string {
-  const plain = escaped(text).replaceAll('$', '$$$$');
-  return /[\s"'\\;]/.test(plain) ? `"${plain.replace(/["\\]/g, String.raw`\$&`)}"` : plain;
+const word = (text: string): string => quoted(escaped(text).replaceAll('$', '$$$$'));
+
+function quoted(text: string): string {
+  return /[\s"'\\;]/.test(text) ? `"${text.replace(/["\\]/g, String.raw`\$&`)}"` : text;
 }
 
 const escaped = (text: string): string => text.replaceAll('%', '%%');
