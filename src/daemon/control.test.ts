@@ -14,11 +14,24 @@ const socket = join(directory, 'control.sock');
 const bugs: unknown[] = [];
 let server: Server;
 
+/** Handlers that are still at it. */
+const endless = { handlers: 0 };
 const ROUTES: Route[] = [
   { method: 'GET', path: 'names/:name', handler: (call) => ({ name: call.names[0], query: Object.fromEntries(call.query) }) },
   { method: 'POST', path: 'body', handler: async (call) => describe(await readBody(call)) },
   { method: 'GET', path: 'refused', handler: () => Promise.reject(new LcfsError('busy', 'in use')) },
   { method: 'GET', path: 'missing-file', handler: () => statSync('/does-not-exist') },
+  {
+    method: 'GET',
+    path: 'endless',
+    handler: async (call) => {
+      endless.handlers++;
+      // In pieces that no buffer takes: the first answer waits for its reader, the second one behind the first.
+      while (!call.signal.aborted) await writeStream(call.response, 'text/plain', Buffer.alloc(1 << 20));
+      endless.handlers--;
+      return endStream(call.response, 'text/plain');
+    },
+  },
   { method: 'GET', path: 'bug', handler: () => Promise.reject(new TypeError('a bug')) },
   {
     method: 'GET',
@@ -124,4 +137,13 @@ test('garbage on the socket does no harm', async () => {
   }
   assert.equal((await ask('GET', '/v1/names/x')).status, 200);
   assert.equal(bugs.length, 0);
+});
+
+test('answers that wait behind others on their connection end with it', async () => {
+  const connection = connect(socket);
+  connection.pause();
+  connection.write('GET /v1/endless HTTP/1.1\r\nHost: x\r\n\r\n'.repeat(2));
+  while (endless.handlers < 2) await new Promise((wake) => setTimeout(wake, 5));
+  connection.destroy();
+  while (endless.handlers > 0) await new Promise((wake) => setTimeout(wake, 5));
 });

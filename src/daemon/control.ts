@@ -51,8 +51,12 @@ export function makeControlServer(options: ControlOptions): Server {
 
 async function serve(options: ControlOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const gone = new AbortController();
-  response.once('close', () => gone.abort());
-  response.on('error', () => gone.abort());
+  const { socket } = request;
+  const leave = (): void => gone.abort();
+  response.once('close', leave);
+  response.on('error', leave);
+  // An answer that waits behind others on its connection is not told that the connection has ended.
+  socket.once('close', leave);
   try {
     const call = findRoute(options.routes, request, response, gone.signal);
     const value = await call.handler(call);
@@ -62,6 +66,7 @@ async function serve(options: ControlOptions, request: IncomingMessage, response
     options.onRefusal(`${request.method} ${request.url}`, error);
     refuse(response, error);
   } finally {
+    socket.off('close', leave);
     // Whatever is left of a body that nobody wanted.
     request.resume();
   }
@@ -138,7 +143,16 @@ function startStream(response: ServerResponse, contentType: string): void {
 /** Adds to an answer that streams. Settles when the bytes are on their way and may be reused, or the client is gone. */
 export function writeStream(response: ServerResponse, contentType: string, bytes: Uint8Array): Promise<void> {
   startStream(response, contentType);
-  return new Promise((settle) => response.write(bytes, () => settle()));
+  return new Promise((settle) => {
+    const { socket } = response.req;
+    const done = (): void => {
+      socket.off('close', done);
+      settle();
+    };
+    if (socket.destroyed) return void setImmediate(settle); // its end is told in a moment
+    socket.once('close', done);
+    response.write(bytes, done);
+  });
 }
 
 export function endStream(response: ServerResponse, contentType: string): typeof STREAMED {

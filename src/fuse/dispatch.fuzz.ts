@@ -93,7 +93,8 @@ function someMessage(random: Random, layers: readonly number[]): Buffer {
   const opcode = random.below(30) === 0 ? oddWord(random, P.OPCODES) : random.below(P.OPCODES + 3);
   const args = Buffer.alloc(argumentsBytes(opcode));
   for (let at = 0; at + 4 <= args.length; at += 4) args.writeUInt32LE(someArgument(random), at);
-  if (args.length >= 8 && random.below(3) === 0) new Uint32Array(someNode(random, layers)).forEach((word, i) => args.writeUInt32LE(word, i * 4));
+  if (args.length >= 8 && random.below(3) === 0)
+    new Uint32Array(someNode(random, layers)).forEach((word, i) => args.writeUInt32LE(word, i * 4));
   const ids = [someArgument(random), someArgument(random), 1, random.below(4) === 0 ? someArgument(random) : 0];
   const head = [0, opcode, 2, 0, ...someNode(random, layers), ...ids];
   const message = Buffer.concat([Buffer.from(new Uint32Array(head).buffer), args, somePayload(random)]);

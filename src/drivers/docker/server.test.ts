@@ -532,3 +532,21 @@ test('with images of before on the volume nobody is promised exact tars', async 
   await succeed('Init', { Home: '/exact' });
   assert.equal(await isExact(), true);
 });
+
+test('a diff that waits behind another one on its connection ends with it', async () => {
+  for (const id of ['front', 'behind']) {
+    await succeed('Create', { ID: id });
+    await apply(id, tarOf('f', 'x'.repeat(900_000)));
+  }
+  const connection = connect(socketPath);
+  const body = (id: string): string => JSON.stringify({ ID: id });
+  const diff = (id: string): string =>
+    `POST /GraphDriver.Diff HTTP/1.1\r\nHost: p\r\nContent-Length: ${body(id).length}\r\n\r\n${body(id)}`;
+  connection.pause(); // so that the first one does not get through
+  connection.write(diff('front') + diff('behind'));
+  const held = (): number => layerInfo('behind').holders;
+  for (let tries = 0; held() === 0; tries++, await delay(5)) assert.ok(tries < 1000);
+  connection.destroy();
+  for (let tries = 0; held() > 0; tries++, await delay(5)) assert.ok(tries < 1000, 'the layer is held for ever');
+  for (const ID of ['front', 'behind']) await succeed('Remove', { ID });
+});

@@ -12,7 +12,6 @@
  * Connections begin with small calls (connection.ts) and become HTTP connections when a tar comes.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
-import { pipeline } from 'node:stream/promises';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Socket } from 'node:net';
 import { Bug } from '../../engine/errors.js';
@@ -155,7 +154,31 @@ async function sendDiff(driver: GraphDriver, response: ServerResponse, fields: F
     const chunks = tar[Symbol.iterator]();
     const first = chunks.next(); // what fails here can still be answered with a status
     response.setHeader('Content-Type', 'application/x-tar');
-    await pipeline(allOf(first, chunks), response);
+    await sendAll(response, allOf(first, chunks));
+  });
+}
+
+/**
+ * Sends a body as fast as it is taken. Throws if the connection ends before: the answer may be waiting behind others there,
+ * and is not told itself.
+ */
+async function sendAll(response: ServerResponse, chunks: Iterable<Buffer>): Promise<void> {
+  for (const chunk of chunks) if (!response.write(chunk)) await next(response, 'drain');
+  response.end();
+  if (!response.writableFinished) await next(response, 'finish');
+}
+
+/** Waits for an event of an answer. Rejects if its connection ends before. */
+function next(response: ServerResponse, event: 'drain' | 'finish'): Promise<void> {
+  const { socket } = response.req;
+  return new Promise((settle, reject) => {
+    const leave = (): void => reject(new Error('the caller went away'));
+    if (socket.destroyed) return leave();
+    socket.once('close', leave);
+    response.once(event, () => {
+      socket.off('close', leave);
+      settle();
+    });
   });
 }
 
