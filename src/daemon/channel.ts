@@ -197,6 +197,10 @@ export class MainChannel {
       this.#send({ end: true });
     } catch (error) {
       this.#send({ broken: `the input broke off: ${(error as Error).message}` });
+    } finally {
+      // What nobody wants any more is passed over, or the end of its connection would never be seen. Not before: while it is
+      // being iterated, an input does not flow.
+      input.resume();
     }
   }
 

@@ -147,3 +147,11 @@ test('answers that wait behind others on their connection end with it', async ()
   connection.destroy();
   while (endless.handlers > 0) await new Promise((wake) => setTimeout(wake, 5));
 });
+
+test('an older HTTP, which has no trailers, is refused', async () => {
+  const connection = connect(socket);
+  connection.end('GET /v1/stream/good HTTP/1.0\r\n\r\n');
+  let answer = '';
+  for await (const chunk of connection) answer += String(chunk);
+  assert.match(answer, / 400 [\s\S]*HTTP 1\.1, not 1\.0/);
+});

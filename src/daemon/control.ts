@@ -84,6 +84,8 @@ function findRoute(
   response: ServerResponse,
   signal: AbortSignal,
 ): Call & { handler: Handler } {
+  // Trailers, which end an answer that streams, came with this version.
+  if (request.httpVersion !== '1.1') throw new LcfsError('invalid', `the control protocol is HTTP 1.1, not ${request.httpVersion}`);
   const [path, queryText] = splitOnce(request.url ?? '', '?');
   const segments = path.split('/').slice(1);
   if (segments.shift() !== 'v1')
