@@ -46,7 +46,7 @@ import {
 } from './serving.js';
 import { backingTable, idleTable, sharedHolders } from './sharing.js';
 import { BEHIND_AT, mapTables, type Tables } from './tables.js';
-import { catchUp, repairTables, wakeQueues, type Noted } from './takeover.js';
+import { listNameless, reapForgotten, repairTables, wakeQueues, type Nameless, type Noted } from './takeover.js';
 
 export type { Transport } from './serving.js';
 export type FuseOptions = ServingOptions;
@@ -85,6 +85,8 @@ export interface FuseSession {
 }
 
 const STOP_TIMEOUT_MS = 10_000;
+/** After a takeover, until files without names are freed that the kernel does not know. */
+const REAP_AFTER_MS = 5000;
 
 /** Mounts the volume. Throws LcfsError: `busy` if the mount point is taken, `invalid` if it can't be one, `io` if the kernel refuses. */
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
@@ -138,6 +140,8 @@ class Serving {
   readonly #contents: ReturnType<typeof contentSession> | undefined;
   readonly #threads: Threads;
   readonly #device: number;
+  readonly #nameless: readonly Nameless[];
+  #reaping: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
   #hasEnded = false;
 
@@ -152,6 +156,7 @@ class Serving {
     this.#tables = mapTables(state.tables);
     if (state.entries >= 0) mapEntries(state.entries, state.entryCount);
     this.#noted = takeover ? repairTables(this.#tables, this.#device) : [];
+    this.#nameless = takeover ? listNameless() : [];
     this.#behind = new BehindTable(this.#tables.memory, this.#tables.at + BEHIND_AT);
     this.#isHeld = sharedHolders(this.#tables);
     const task = { handle, tables: this.#tables, takeover, entryCount: state.entryCount, created: state.created };
@@ -195,11 +200,13 @@ class Serving {
     const { mountpoint, contents, entries } = this.#state;
     if (entries >= 0) wakeQueues([mountpoint, ...(contents === null ? [] : [`/proc/self/fd/${contents.mount}`])]);
     for (const { number, behind } of this.#noted) this.#tell(number, behind);
-    catchUp(this.#tables, this.#device);
+    announceLayerList(this.#device);
+    this.#reaping = setTimeout(() => reapForgotten(this.#tables, this.#device, this.#nameless), REAP_AFTER_MS).unref();
   }
 
   async #end(): Promise<void> {
     this.#hasEnded = true;
+    clearTimeout(this.#reaping);
     await this.#contents?.end();
     this.#release();
   }

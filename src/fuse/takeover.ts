@@ -3,16 +3,13 @@
  * uses them, and what the dead process left undone is done when requests are served again.
  */
 import { statfsSync } from 'node:fs';
-import { NEXT_LAYER } from '../engine/arena.js';
 import { layerIndices } from '../engine/layers.js';
 import { orphansOf } from '../engine/orphans.js';
-import { W } from '../layout/memory.js';
-import type { Ino, LayerIndex } from '../layout/constants.js';
+import { GLOBAL_LAYER, type Ino, type LayerIndex } from '../layout/constants.js';
 import { allowedCpus, pinThread } from '../linux/affinity.js';
 import { closeBacking } from './backing.js';
 import { BehindTable, type Behind } from './behind.js';
 import { reapIfForgotten } from './forget.js';
-import { announceLayerList } from './notify.js';
 import { recount, useOpenFiles } from './open-files.js';
 import { Openings } from './openings.js';
 import { recountShared, sharedHolders } from './sharing.js';
@@ -57,19 +54,34 @@ function ask(directory: string): void {
   }
 }
 
-/** Files without names whose FORGET the dead process had read are freed, and the kernel looks at the layers anew. */
-export function catchUp(tables: Tables, device: number): void {
-  announceLayerList(device);
-  const isHeld = sharedHolders(tables);
-  for (let from = 0; from < W[NEXT_LAYER]!;) {
+/** A file without a name, of which the dead process may have read the FORGET. */
+export interface Nameless {
+  readonly layer: LayerIndex;
+  readonly ino: Ino;
+}
+
+/** All files without names, before anything is served. */
+export function listNameless(): Nameless[] {
+  const found: Nameless[] = [];
+  for (const layer of allLayers()) for (const ino of orphansOf(layer)) found.push({ layer, ino });
+  return found;
+}
+
+function* allLayers(): Generator<LayerIndex> {
+  yield GLOBAL_LAYER;
+  for (let from = 1; ;) {
     const layers = layerIndices(from, LAYER_BATCH);
-    if (from === 0) layers.unshift(0);
-    for (const layer of layers) reapForgotten(device, layer, isHeld);
+    yield* layers;
     if (layers.length < LAYER_BATCH) return;
     from = layers.at(-1)! + 1;
   }
 }
 
-function reapForgotten(device: number, layer: LayerIndex, isHeld: (layer: LayerIndex, ino: Ino) => boolean): void {
-  for (const ino of orphansOf(layer)) reapIfForgotten(device, layer, ino, isHeld);
+/**
+ * Frees those that the kernel does not know. To be called a while after they were listed: a file that was just made without a
+ * name is not known before its maker has taken the answer.
+ */
+export function reapForgotten(tables: Tables, device: number, nameless: readonly Nameless[]): void {
+  const isHeld = sharedHolders(tables);
+  for (const { layer, ino } of nameless) reapIfForgotten(device, layer, ino, isHeld);
 }

@@ -1,0 +1,312 @@
+/**
+ * Kills of the process that serves a mount, whose descriptors and memories another one holds. Programs that keep a journal
+ * (test/torture/client.ts) and programs that read what containers share (takeover-client.ts) work meanwhile. They must notice
+ * nothing: no error, nothing lost, nothing done twice.
+ *
+ * One exception is known: a request that the kernel hands over through io_uring while the thread dies, or is dead and its ring not
+ * closed yet, fails with ECANCELED. Such requests are counted; what they were about must not have happened.
+ */
+import assert from 'node:assert/strict';
+import { fork, spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { createLogMemory } from '../../src/engine/log-memory.js';
+import { formatVolume } from '../../src/engine/volume.js';
+import { dropServing, letGoOfMount, prepareServing, servingDescriptors, type ServingState } from '../../src/fuse/serving.js';
+import type { Transport } from '../../src/fuse/session.js';
+import { close } from '../../src/linux/libc.js';
+import { Random } from '../support/volume.js';
+import { Client } from '../torture/clients.js';
+import { FILES, contentsOf } from './takeover-client.js';
+import type { Handover, Question, Reply } from './takeover-server.js';
+
+const SERVER = fileURLToPath(new URL('./takeover-server.js', import.meta.url));
+const READER = fileURLToPath(new URL('./takeover-client.js', import.meta.url));
+const VOLUME_BYTES = 256 << 20;
+const CLIENTS = 3;
+const READERS = 2;
+const LOAD_MS_MAX = 700;
+const PATIENCE_MS = 30_000;
+/** A file without a name goes with its last FORGET, which comes by itself, but not at once. */
+const FORGET_MS = 10_000;
+/** Two CPUs with eight entries each; there may be more, but not more programs. */
+const REQUESTS_AT_HAND = 16;
+/** Parts of the largest change, of which an error at any may keep the rest from being made. */
+const PARTS_MAX = 64;
+
+export interface SurviveOptions {
+  readonly transport: Transport;
+  readonly passthrough: 'auto' | 'off';
+  readonly kills: number;
+  readonly seed: number;
+}
+
+export interface Survived {
+  readonly kills: number;
+  /** Milliseconds from each kill until the first answer. */
+  readonly recoveryMs: readonly number[];
+  readonly changes: number;
+  readonly bytesVerified: number;
+  /** Requests that failed with ECANCELED. */
+  readonly givenUp: number;
+}
+
+/** What the process that serves leaves to the next one, and the process. */
+class Served {
+  readonly folder = mkdtempSync(join(tmpdir(), 'lcfs-takeover-'));
+  readonly mountpoint = join(this.folder, 'mnt');
+  private readonly volume = join(this.folder, 'volume');
+  private readonly log = createLogMemory();
+  private state: ServingState;
+  private child!: ChildProcess;
+  private waiting: ((reply: Reply) => void)[] = [];
+
+  constructor(transport: Transport, passthrough: 'auto' | 'off') {
+    chmodSync(this.folder, 0o755);
+    mkdirSync(this.mountpoint);
+    formatVolume(this.volume, { bytes: VOLUME_BYTES });
+    this.state = prepareServing({ mountpoint: this.mountpoint, source: this.volume, transport, passthrough });
+    assert.equal(this.state.transport, transport);
+  }
+
+  get passthrough(): boolean {
+    return this.state.contents !== null;
+  }
+
+  /** Starts a process that serves, and waits until it does. */
+  async serve(takeover: boolean): Promise<void> {
+    const handover: Handover = { volume: this.volume, state: this.state, log: this.log, takeover };
+    const numbers = [...servingDescriptors(this.state), this.log.fd];
+    const stdio: StdioOptions = ['ignore', 'inherit', 'inherit'];
+    for (const fd of numbers) stdio[fd] = fd;
+    for (let fd = 3; fd < stdio.length; fd++) stdio[fd] ??= 'ignore';
+    stdio[stdio.length] = 'ipc';
+    this.child = spawn(process.execPath, [SERVER, JSON.stringify(handover)], { stdio });
+    this.child.on('message', (reply: Reply) => this.waiting.shift()?.(reply));
+    this.child.once('exit', (code, signal) => this.fail(`the process that serves ended with ${code ?? signal}`));
+    await this.reply();
+    this.state = letGoOfMount(this.state);
+  }
+
+  private fail(failed: string): void {
+    for (const wake of this.waiting.splice(0)) wake({ failed });
+  }
+
+  private async reply(): Promise<Reply> {
+    const reply = await within('an answer of who serves', new Promise<Reply>((resolve) => this.waiting.push(resolve)));
+    if (reply.failed !== undefined) throw new Error(reply.failed);
+    return reply;
+  }
+
+  ask(question: Question): Promise<Reply> {
+    const reply = this.reply();
+    this.child.send(question);
+    return reply;
+  }
+
+  /** Kills who serves. Returns how many milliseconds later the mount answers again. */
+  async kill(): Promise<number> {
+    const began = performance.now();
+    const ended = once(this.child, 'exit');
+    this.child.kill('SIGKILL');
+    await ended;
+    await this.serve(true);
+    await within(
+      'the mount',
+      stat(join(this.mountpoint, 'layers', 'home0', 'no such file')).catch(() => undefined),
+    );
+    return performance.now() - began;
+  }
+
+  async stop(): Promise<void> {
+    const ended = once(this.child, 'exit');
+    await this.ask({ ask: 'stop' });
+    await ended;
+  }
+
+  end(): void {
+    this.child?.kill('SIGKILL');
+    dropServing(this.state);
+    close(this.log.fd);
+    rmSync(this.folder, { recursive: true, force: true });
+  }
+}
+
+async function within<T>(what: string, work: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} takes too long`)), PATIENCE_MS)));
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+/** A program that reads (takeover-client.ts). */
+class ReaderProcess {
+  private readonly child: ChildProcess;
+  private failed: string | null = null;
+
+  constructor(folders: readonly string[], seed: number) {
+    this.child = fork(READER, [...folders, String(seed)], { stdio: 'inherit' });
+    this.child.once('exit', (code, signal) => (this.failed = `a reader ended with ${code ?? signal}`));
+  }
+
+  prove(): void {
+    if (this.failed !== null) throw new Error(this.failed);
+  }
+
+  /** Lets it end; returns how many of its requests were given up. */
+  async end(): Promise<number> {
+    this.prove();
+    const answer = once(this.child, 'message');
+    this.child.send('end');
+    const [{ givenUp, steps }] = (await within('the end of a reader', answer)) as [{ givenUp: number; steps: number }];
+    assert.ok(steps > 0);
+    return givenUp;
+  }
+
+  kill(): void {
+    this.child.kill('SIGKILL');
+  }
+}
+
+/** Kills again and again; throws at the first thing that must not be. */
+class Survival {
+  private readonly served: Served;
+  private readonly chance: Random;
+  private readonly options: SurviveOptions;
+  private readonly clients: Client[] = [];
+  private readonly readers: ReaderProcess[] = [];
+  private changes = 0;
+  private bytesVerified = 0;
+  private givenUp = 0;
+
+  constructor(options: SurviveOptions) {
+    this.options = options;
+    this.chance = new Random(options.seed);
+    this.served = new Served(options.transport, options.passthrough);
+  }
+
+  async run(): Promise<Survived> {
+    const recoveryMs: number[] = [];
+    try {
+      await this.begin();
+      for (let kill = 0; kill < this.options.kills; kill++) recoveryMs.push(await this.round());
+      await this.finish();
+      const { changes, bytesVerified, givenUp } = this;
+      return { kills: recoveryMs.length, recoveryMs, changes, bytesVerified, givenUp };
+    } finally {
+      for (const reader of this.readers) reader.kill();
+      await Promise.all(this.clients.map((client) => client.end()));
+      this.served.end();
+    }
+  }
+
+  private layer(name: string): string {
+    return join(this.served.mountpoint, 'layers', name);
+  }
+
+  private async begin(): Promise<void> {
+    const { served } = this;
+    await served.serve(false);
+    assert.equal(served.passthrough, this.options.passthrough === 'auto');
+    await served.ask({ ask: 'create', name: 'image', parent: null });
+    for (let i = 0; i < FILES; i++) await writeFile(join(this.layer('image'), `file${i}`), contentsOf(i));
+    await served.ask({ ask: 'seal', name: 'image' });
+    for (const name of ['home0', 'home1']) await served.ask({ ask: 'create', name, parent: 'image' });
+    for (let i = 0; i < CLIENTS; i++) {
+      const folder = join(this.layer(`home${i % 2}`), `client${i}`);
+      await mkdir(folder);
+      this.clients.push(new Client(folder, this.options.seed + i));
+    }
+    for (let i = 0; i < READERS; i++)
+      this.readers.push(new ReaderProcess([this.layer('home0'), this.layer('home1')], this.options.seed + i));
+  }
+
+  private async round(): Promise<number> {
+    await Promise.all(this.clients.map((client) => client.go(false)));
+    if (this.chance.below(3) === 0) await this.served.ask({ ask: 'cool' });
+    await delay(this.chance.below(LOAD_MS_MAX));
+    const recoveryMs = await this.served.kill();
+    await Promise.all(this.clients.map((client) => client.rest()));
+    await this.verify();
+    for (const reader of this.readers) reader.prove();
+    return recoveryMs;
+  }
+
+  private async verify(): Promise<void> {
+    for (const client of this.clients) {
+      const { broken } = client;
+      const { changes, bytes, lost } = await client.verify(broken);
+      // The change at which the error came is the last one, and it, or the rest of it, was not made.
+      assert.ok(lost <= (broken ? PARTS_MAX : 0), `${lost} changes are lost`);
+      if (broken) this.giveUp();
+      this.changes += changes;
+      this.bytesVerified += bytes;
+    }
+  }
+
+  private giveUp(): void {
+    assert.equal(this.options.transport, 'uring', 'no request fails over /dev/fuse');
+    this.givenUp++;
+  }
+
+  /** Nothing is left behind: no file that is taken for open, none without a name, no damage. */
+  private async finish(): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.letGo()));
+    for (const reader of this.readers) {
+      const count = await reader.end();
+      if (count > 0) this.giveUp();
+    }
+    if (this.served.passthrough) await this.proveOneCopy();
+    await this.awaitNothingOpen();
+    const { errors } = await this.served.ask({ ask: 'check' });
+    assert.deepEqual(errors, []);
+    await this.served.stop();
+  }
+
+  /** What one layer has read another does not read again. */
+  private async proveOneCopy(): Promise<void> {
+    const read = async (name: string): Promise<void> => {
+      const child = spawn('cat', [join(this.layer(name), 'file1')], { stdio: 'ignore' });
+      const [code] = (await within('cat', once(child, 'exit'))) as [number];
+      assert.equal(code, 0);
+    };
+    await read('home0');
+    const { reads } = await this.served.ask({ ask: 'count' });
+    await read('home1');
+    assert.equal((await this.served.ask({ ask: 'count' })).reads, reads);
+  }
+
+  /** Shared files that are taken for open because the kernel gave their RELEASE up: at most as many as requests are at hand. */
+  private get mayStayOpen(): number {
+    return this.options.transport === 'uring' ? this.options.kills * REQUESTS_AT_HAND : 0;
+  }
+
+  private async awaitNothingOpen(): Promise<void> {
+    const until = performance.now() + FORGET_MS;
+    for (;;) {
+      const { sharedFiles, orphans } = await this.served.ask({ ask: 'count' });
+      if (sharedFiles! <= this.mayStayOpen && orphans === 0) return;
+      assert.ok(performance.now() < until, `${sharedFiles} shared files are open and ${orphans} files have no name`);
+      await delay(50);
+    }
+  }
+}
+
+export function survive(options: SurviveOptions): Promise<Survived> {
+  return new Survival(options).run();
+}
+
+/** `takeover.js TRANSPORT auto|off KILLS SEED` runs long, and prints what came of it. */
+async function main(): Promise<void> {
+  const [transport, passthrough, kills, seed] = process.argv.slice(2) as [Transport, 'auto' | 'off', string, string];
+  const { recoveryMs, ...figures } = await survive({ transport, passthrough, kills: Number(kills), seed: Number(seed) });
+  const sorted = recoveryMs.toSorted((a, b) => a - b);
+  const at = (share: number): number => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))]!);
+  process.stdout.write(`${JSON.stringify({ transport, passthrough, ...figures, p50: at(0.5), p99: at(0.99) })}\n`);
+}
+
+if (process.argv[1] === import.meta.filename) await main();
