@@ -113,8 +113,9 @@ function prepareContent(): void {
 }
 
 function main(): void {
-  // Only a thread of the ring is on the CPU of its callers.
-  if (task.role.kind === 'device' || !giveWay()) setNice(NICE);
+  // Only a thread of the ring is on the CPU of its callers. Who reads contents in order goes on while more is read ahead: that
+  // has to be asked of the device before he comes to its end and waits.
+  if (task.role.kind === 'device' || task.service === 'content' || !giveWay()) setNice(NICE);
   becomeIoFlusher();
   attachVolume(task.handle);
   if (task.service === 'volume') prepareVolume();
