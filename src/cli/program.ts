@@ -10,6 +10,7 @@ import { gcCommand } from './gc.js';
 import { growCommand } from './grow.js';
 import { layerCommand } from './layer/layer.js';
 import { pcacheCommand } from './pcache.js';
+import { scrubCommand } from './scrub.js';
 import { setupCommand } from './setup.js';
 import { statsCommand } from './stats.js';
 import { statusCommand } from './status.js';
@@ -48,6 +49,7 @@ const COMMANDS: readonly (() => Command)[] = [
   flushCommand,
   growCommand,
   gcCommand,
+  scrubCommand,
   statsCommand,
   setupCommand,
   checkCommand,

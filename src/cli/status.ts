@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { Status } from '../daemon/protocol.js';
 import { controlOption, daemonFor, examples, jsonOption, type JsonOptions } from './options.js';
 import { printJson, printLine } from './output.js';
+import { scrubText } from './scrub.js';
 import { formatSize } from './sizes.js';
 
 export function statusCommand(): Command {
@@ -38,6 +39,7 @@ export function statusLines(status: Status): [string, string][] {
     ['passthrough', status.passthrough ? 'on: layers share cached files' : 'off'],
     ['fsync', status.fsync],
     ...(status.readOnly === null ? [] : [['read-only', status.readOnly] satisfies [string, string]]),
+    ['scrub', scrubText(status.scrub)],
     ['containerd', status.containerd ?? 'not served'],
     ['docker', status.docker ?? 'not served'],
     ['control', status.control],

@@ -3,7 +3,7 @@
  * (supervisor.ts) has made what must outlive it, and starts another one should it die.
  *
  * Threads, all attached to the same arena: the main one (control server; does nothing that takes long), the FUSE threads
- * (fuse/session.ts), one for maintenance, one for each driver that is served (containerd, Docker), and one for tasks
+ * (fuse/session.ts), one for maintenance, one for scrubbing, one for each driver that is served (containerd, Docker), and one for tasks
  * (tasks.ts).
  *
  * Start: volume, maintenance, mount, drivers, control server. Each step that fails takes back the ones before it.
@@ -21,6 +21,7 @@ import { FSYNC_STRICT } from '../engine/arena.js';
 import { LcfsError } from '../engine/errors.js';
 import { reapLeftOrphans, stopMaintenance } from '../engine/maintenance.js';
 import { limitFrames } from '../engine/pager.js';
+import { endScrub, setScrubRate } from '../engine/scrub.js';
 import { closeVolume, type VolumeHandle } from '../engine/volume.js';
 import { startFuse, type FuseSession } from '../fuse/session.js';
 import { duplicate } from '../linux/descriptors.js';
@@ -66,6 +67,7 @@ export class Daemon {
   #end!: (exitCode: number) => void;
   #session!: FuseSession;
   #maintenance: Worker | undefined;
+  #scrub: Worker | undefined;
   readonly #drivers: { [Engine in EngineName]?: DriverThread } = {};
   #device = -1;
   #exitCode = 0;
@@ -115,6 +117,8 @@ export class Daemon {
     this.#session = await startFuse(handle, { mountpoint, source: device, transport, passthrough, log: (line) => fuseLog.info(line) });
     // What goes wrong on the way is logged, and shown by the exit code.
     void this.#session.ended.then(() => this.#close()).catch(() => {});
+    setScrubRate(this.#settings.scrubRate);
+    this.#scrub = startThread(new URL('./scrub-worker.js', import.meta.url), 'scrub', { handle }, this.#log);
     this.#startTasks(handle);
     await this.#startDrivers(handle);
     await this.#startControl();
@@ -246,6 +250,8 @@ export class Daemon {
   /** Throws LcfsError if the device fails; the volume is then as of its last checkpoint. */
   async #endVolume(): Promise<void> {
     stopMaintenance();
+    endScrub();
+    if (this.#scrub !== undefined) await joinThread(this.#scrub);
     if (this.#maintenance !== undefined) await joinThread(this.#maintenance);
     try {
       closeVolume();

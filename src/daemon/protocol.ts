@@ -11,6 +11,7 @@
  *   POST   flush           {kernel?}                       -> {pages}
  *   POST   grow                                            -> {blocks}
  *   POST   check           {data?}                         -> CheckReport
+ *   POST   scrub           {action, rate?}                 -> Scrub; action: start, stop or status
  *   POST   gc              GcRequest                       -> GcReport
  *   GET    stats?layer=                                    -> LayerReport[]
  *   DELETE stats?layer=                                    -> {}
@@ -86,6 +87,7 @@ export interface Status {
   cache: { bytes: number; bytesMax: number };
   /** Longest time between a change and its checkpoint. */
   syncerSeconds: number;
+  scrub: Scrub;
   /** Resident memory of the daemon. */
   memoryBytes: number;
 }
@@ -122,6 +124,23 @@ export interface ImportReport {
   /** Length of the tar. */
   bytes: number;
   entries: number;
+}
+
+export interface Scrub {
+  /** Bytes a second; 0: off. */
+  rate: number;
+  running: boolean;
+  /** Of the pass that runs, or of the last one: what was read, and what was in use when it began. */
+  doneBytes: number;
+  totalBytes: number;
+  /** Blocks of it that cannot be read, and those that were written again from memory. */
+  damagedBlocks: number;
+  mendedBlocks: number;
+  /** Complete passes since the volume was opened. */
+  passes: number;
+  /** ISO 8601; null: no pass was complete yet. */
+  lastEnded: string | null;
+  lastDamagedBlocks: number | null;
 }
 
 export interface CheckReport {

@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { STAGING_NAME } from '../drivers/containerd/layer-names.js';
 import { LcfsError } from '../engine/errors.js';
+import { cancelScrub, setScrubRate, startScrub } from '../engine/scrub.js';
 import {
   STREAMED,
   endStream,
@@ -15,7 +16,8 @@ import {
   type Handler,
   type Route,
 } from './control.js';
-import { ENGINES, type EngineName, type GcReport, type GcRequest, type Status } from './protocol.js';
+import { ENGINES, type EngineName, type GcReport, type GcRequest, type Scrub, type Status } from './protocol.js';
+import { describeScrub } from './status.js';
 import type { TaskThread } from './tasks.js';
 
 /** What the routes need of the daemon. */
@@ -55,8 +57,18 @@ function volumeRoutes(service: Service): Route[] {
     route('POST', 'grow', () => tasks.run('grow', {})),
     route('GET', 'stats', (call) => tasks.run('readStats', layerQuery(call))),
     route('DELETE', 'stats', (call) => tasks.run('clearStats', layerQuery(call))),
+    route('POST', 'scrub', async (call) => scrub(await readBody(call))),
     route('POST', 'check', async (call) => tasks.run('check', { data: (await readBody(call))['data'] === true })),
   ];
+}
+
+/** Only words of the shared memory change; the scrubbing thread sees to the rest. */
+function scrub(body: Record<string, unknown>): Scrub {
+  const rate = numberIn(body, 'rate');
+  if (rate !== undefined) setScrubRate(Math.max(0, rate));
+  if (body['action'] === 'start') startScrub();
+  else if (body['action'] === 'stop') cancelScrub();
+  return describeScrub();
 }
 
 async function stop(service: Service, call: Call): Promise<typeof STREAMED> {

@@ -1,12 +1,13 @@
 /** What `lcfs status` shows. */
 import { FRAME_COUNT, SYNC_INTERVAL_MS } from '../engine/arena.js';
 import { readOnlyReason } from '../engine/read-only.js';
+import { scrubInfo } from '../engine/scrub.js';
 import { volumeInfo } from '../engine/volume.js';
 import type { FuseSession } from '../fuse/session.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { HANDOVER_VERSION, type Handover } from './handover.js';
-import { PROTOCOL_VERSION, type Status } from './protocol.js';
+import { PROTOCOL_VERSION, type Scrub, type Status } from './protocol.js';
 import { packageVersion } from './version.js';
 
 export function describeStatus(
@@ -43,6 +44,12 @@ export function describeStatus(
     removing: info.removing,
     cache: { bytes: info.cacheBytes, bytesMax: FRAME_COUNT * BLOCK_BYTES },
     syncerSeconds: I[SYNC_INTERVAL_MS]! / 1000,
+    scrub: describeScrub(),
     memoryBytes: process.memoryUsage.rss(),
   };
+}
+
+export function describeScrub(): Scrub {
+  const info = scrubInfo();
+  return { ...info, lastEnded: info.lastEnded?.toISOString() ?? null };
 }

@@ -99,6 +99,24 @@ export const LOGGING = 59;
 export const LOG_RESERVED = 60;
 /** Position in the log where the generation that was closed last ends. */
 export const LOG_CLOSED = 61;
+/** Scrub (scrub.ts): KiB a second; 0: off. */
+export const SCRUB_RATE_KIB = 80;
+/** Counts up when the scrubbing thread should look; it waits on this word. */
+export const SCRUB_BELL = 81;
+export const SCRUB_STOP = 82;
+/** What a command asked for. */
+export const SCRUB_ORDER = 83;
+export const SCRUB_STATE = 84;
+/** Blocks read in the pass that runs, or in the last one, and blocks in use when it began. */
+export const SCRUB_DONE = 85;
+export const SCRUB_TOTAL = 86;
+/** Blocks that could not be read in it, and those that were written again. */
+export const SCRUB_DAMAGED = 87;
+export const SCRUB_MENDED = 88;
+/** Complete passes; when the last one ended, in seconds since 1970, and the damage it found. */
+export const SCRUB_PASSES = 89;
+export const SCRUB_ENDED = 90;
+export const SCRUB_FOUND = 91;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;

@@ -1,0 +1,559 @@
+/**
+ * Scrub: reads everything that is in use from the device, slowly and again and again, so that what the device forgets is found
+ * while there is still another copy of it somewhere.
+ *
+ * A thread of its own works through superblocks, catalog, bitmaps and then layer by layer, a batch of 1 MiB at most at a time:
+ *   1. gather  under the layer's lock, shared: the next pages and extents that the layer owns (others' are theirs to scrub)
+ *   2. read    without any lock, past the kernel's cache where that is possible
+ *   3. prove   by checksum; what does not pass is looked up and read once more under the lock, as it may have been changed or
+ *              given away meanwhile
+ *   4. rest    as long as the rate demands
+ * A layer that is removed meanwhile ends there; a place in a tree is remembered by its key, so changes do no harm.
+ *
+ * Only what a complete checkpoint refers to is looked at: nothing overwrites that, so a good copy in memory – a page in the
+ * cache, data in the kernel's – is what ought to be on the device, and is written there again (`mended`).
+ *
+ * What cannot be read is logged with layer and path, at most LOGGED_MAX times a pass, and counted. Tree pages that are not in
+ * memory come into the cache on the way; data does not.
+ */
+import { writeSync } from 'node:fs';
+import {
+  BLOCK_BYTES,
+  CATALOG_OWNER,
+  EXTENT,
+  EXTENT_BLOCKS_MAX,
+  GLOBAL_LAYER,
+  GROUP,
+  PAGE_MAGIC,
+  ROOT_INO,
+  SUPERBLOCK_MAGIC,
+  type BlockNumber,
+  type Ino,
+  type LayerIndex,
+} from '../layout/constants.js';
+import { I, W } from '../layout/memory.js';
+import {
+  childOwner,
+  extentBlock,
+  extentGeneration,
+  extentLength,
+  extentOwner,
+  groupChecksum,
+  groupLive,
+  layerRootBlockAt,
+  pageBlock,
+  pageGeneration,
+  pageOwner,
+  recordKey0,
+  recordLo,
+} from '../layout/records.js';
+import { crc32, ioBuffer } from '../linux/libc.js';
+import {
+  CATALOG_LOCK,
+  CATALOG_ROOT,
+  CHECKPOINT_LOCK,
+  CHECKPOINT_MUTEX,
+  FREE_BLOCKS,
+  GENERATION,
+  SCRUB_BELL,
+  SCRUB_DAMAGED,
+  SCRUB_DONE,
+  SCRUB_ENDED,
+  SCRUB_FOUND,
+  SCRUB_MENDED,
+  SCRUB_ORDER,
+  SCRUB_PASSES,
+  SCRUB_RATE_KIB,
+  SCRUB_STATE,
+  SCRUB_STOP,
+  SCRUB_TOTAL,
+  TOTAL_BLOCKS,
+  addressOfWord,
+} from './arena.js';
+import { findInCatalog, useCatalog } from './catalog.js';
+import { readBlocks, readBlocksDirect, writeBlocks } from './device.js';
+import { BlockError, LcfsError } from './errors.js';
+import { extentStart, extentSum, seekExtent } from './extents.js';
+import { layerIndices, layerInfo } from './layers.js';
+import { namesOf } from './link-names.js';
+import { lockShared, unlockShared } from './locks.js';
+import { abandon, beginRead, end, opRecord } from './operation.js';
+import { unpinPage } from './pager.js';
+import { takesChanges } from './read-only.js';
+import { bitmapBlock, pendingBlocks } from './space.js';
+import { LOWEST, compareKey, keyOf, type Key } from './survey.js';
+import { childIndex, pageCount, pageLevel, pinPointer, recordAt, recordType, releasePath, valueOf } from './tree.js';
+
+/** 1 MiB. */
+const BATCH_BLOCKS = 256;
+const LOGGED_MAX = 100;
+const PATH_DEPTH_MAX = 64;
+/** A pass begins this long after the volume was opened, when others are done with their starting, and then once a week. */
+const FIRST_PASS_MS = 3_600_000;
+const PASS_MS = 7 * 24 * 3_600_000;
+/** Longest sleep: Atomics.wait takes any number, but a clock may jump. */
+const SLEEP_MS_MAX = 60_000;
+
+/** Short rests are not worth the wake-up: 256 KiB. */
+const BLOCKS_PER_REST = 64;
+
+/** SCRUB_STATE. */
+const IDLE = 0;
+const RUNNING = 1;
+/** SCRUB_ORDER: what a command asked for. */
+const START = 1;
+const CANCEL = 2;
+
+export interface ScrubInfo {
+  /** Bytes a second; 0: off. */
+  rate: number;
+  running: boolean;
+  /** Of the pass that runs, or of the last one. */
+  doneBytes: number;
+  /** What was in use when it began. */
+  totalBytes: number;
+  /** Blocks that could not be read in it, and those that were written again from memory. */
+  damagedBlocks: number;
+  mendedBlocks: number;
+  /** Complete passes since the volume was opened, when the last one ended, and what it found; null: none. */
+  passes: number;
+  lastEnded: Date | null;
+  lastDamagedBlocks: number | null;
+}
+
+export function scrubInfo(): ScrubInfo {
+  const passes = W[SCRUB_PASSES]!;
+  return {
+    rate: W[SCRUB_RATE_KIB]! * 1024,
+    running: W[SCRUB_STATE] === RUNNING,
+    doneBytes: Math.min(W[SCRUB_DONE]!, W[SCRUB_TOTAL]!) * BLOCK_BYTES,
+    totalBytes: W[SCRUB_TOTAL]! * BLOCK_BYTES,
+    damagedBlocks: W[SCRUB_DAMAGED]!,
+    mendedBlocks: W[SCRUB_MENDED]!,
+    passes,
+    lastEnded: passes === 0 ? null : new Date(W[SCRUB_ENDED]! * 1000),
+    lastDamagedBlocks: passes === 0 ? null : W[SCRUB_FOUND]!,
+  };
+}
+
+function ring(): void {
+  Atomics.add(I, SCRUB_BELL, 1);
+  Atomics.notify(I, SCRUB_BELL);
+}
+
+/** Sets the rate in bytes a second, in steps of 1 KiB, 4 TiB at most; 0 lets a pass rest where it is. */
+export function setScrubRate(bytes: number): void {
+  W[SCRUB_RATE_KIB] = Math.min(Math.ceil(bytes / 1024), 0xffff_ffff);
+  ring();
+}
+
+/** Begins a pass now, unless one runs. Throws LcfsError('state') at a rate of 0. */
+export function startScrub(): void {
+  if (W[SCRUB_RATE_KIB] === 0) throw new LcfsError('state', 'scrubbing is off: set a rate, as in lcfs scrub start --rate 50M');
+  if (W[SCRUB_STATE] !== RUNNING) Atomics.store(I, SCRUB_ORDER, START);
+  ring();
+}
+
+/** Ends the pass that runs. */
+export function cancelScrub(): void {
+  Atomics.store(I, SCRUB_ORDER, CANCEL);
+  ring();
+}
+
+/** Lets `runScrub` return, whichever thread runs it. */
+export function endScrub(): void {
+  Atomics.store(I, SCRUB_STOP, 1);
+  ring();
+}
+
+class Cancelled extends Error {}
+
+/** Scrubs until `endScrub`. Blocks its thread. */
+export function runScrub(): void {
+  for (let due = performance.now() + FIRST_PASS_MS; I[SCRUB_STOP] === 0;) {
+    const bell = Atomics.load(I, SCRUB_BELL);
+    const ordered = Atomics.exchange(I, SCRUB_ORDER, 0) === START;
+    const wait = due - performance.now();
+    if (W[SCRUB_RATE_KIB] !== 0 && (ordered || wait <= 0)) {
+      scrubOnce();
+      due = performance.now() + PASS_MS;
+    } else Atomics.wait(I, SCRUB_BELL, bell, Math.min(Math.max(wait, 1), SLEEP_MS_MAX));
+  }
+}
+
+/** One pass, in the calling thread. Returns false if it was cancelled. */
+export function scrubOnce(): boolean {
+  W[SCRUB_DONE] = 0;
+  W[SCRUB_DAMAGED] = 0;
+  W[SCRUB_MENDED] = 0;
+  W[SCRUB_TOTAL] = W[TOTAL_BLOCKS]! - W[FREE_BLOCKS]! - pendingBlocks();
+  W[SCRUB_STATE] = RUNNING;
+  logged = 0;
+  try {
+    scrubAll();
+  } catch (error) {
+    if (!(error instanceof Cancelled)) throw error;
+    return false;
+  } finally {
+    W[SCRUB_STATE] = IDLE;
+  }
+  W[SCRUB_ENDED] = Math.floor(Date.now() / 1000);
+  W[SCRUB_FOUND] = W[SCRUB_DAMAGED]!;
+  W[SCRUB_PASSES] = W[SCRUB_PASSES]! + 1;
+  return true;
+}
+
+function scrubAll(): void {
+  scrubSuperblocks();
+  scrubTree(CATALOG_OWNER);
+  scrubTree(GLOBAL_LAYER);
+  for (let from = 1; ;) {
+    const indices = readableIndices(from);
+    for (const index of indices) scrubTree(index);
+    if (indices.length < LAYERS_AT_ONCE) return;
+    from = indices.at(-1)! + 1;
+  }
+}
+
+const LAYERS_AT_ONCE = 256;
+
+/** A catalog that cannot be read has been counted when it was scrubbed. */
+function readableIndices(from: LayerIndex): LayerIndex[] {
+  try {
+    return layerIndices(from, LAYERS_AT_ONCE);
+  } catch (error) {
+    if (!(error instanceof LcfsError)) throw error;
+    return [];
+  }
+}
+
+// What is damaged
+
+let logged = 0;
+
+function found(count: number, text: () => string): void {
+  W[SCRUB_DAMAGED] = W[SCRUB_DAMAGED]! + count;
+  if (logged++ < LOGGED_MAX) writeSync(2, `lcfs: scrub: ${text()}\n`);
+}
+
+function nameOf(layer: LayerIndex): string {
+  if (layer === CATALOG_OWNER) return 'the catalog';
+  try {
+    return `layer "${layerInfo(layer).name}"`;
+  } catch {
+    return `layer ${layer}`;
+  }
+}
+
+function pathOf(layer: LayerIndex, ino: Ino): string {
+  const parts: string[] = [];
+  for (let at = ino; at !== ROOT_INO && parts.length < PATH_DEPTH_MAX;) {
+    const name = namesOf(layer, at)[0];
+    if (name === undefined) return `inode ${ino}`;
+    parts.push(Buffer.from(name.name).toString());
+    at = name.dir;
+  }
+  return `/${parts.toReversed().join('/')}`;
+}
+
+// Gathering
+
+/** A run of blocks to read, and what proves it. */
+interface Item {
+  block: BlockNumber;
+  count: number;
+  /** Data: the file; pages and bitmaps: 0. */
+  ino: Ino;
+  fileBlock: number;
+  /** Checksums of data and bitmaps. */
+  sums: Uint32Array | null;
+  /** Of pages: how they are found again. */
+  level: number;
+  low: Key;
+  owner: LayerIndex;
+  generation: number;
+}
+
+let scrubbed: LayerIndex = 0;
+let items: Item[] = [];
+/** Pages that stood in the way. */
+let unreadable: string[] = [];
+let gathered = 0;
+let cursor: Key = LOWEST;
+let seeking = false;
+let last = 0;
+
+/** Scrubs what one layer, or the catalog, owns. */
+function scrubTree(layer: LayerIndex): void {
+  scrubbed = layer;
+  cursor = LOWEST;
+  for (let more = true; more;) {
+    items = [];
+    unreadable = [];
+    gathered = 0;
+    const result = inTree(layer, gather);
+    more = result === MORE;
+    for (const message of unreadable) found(1, () => `${nameOf(layer)}: ${message}`);
+    for (const item of items) scrubItem(layer, item);
+  }
+}
+
+const MORE = 1;
+const BAD = 2;
+
+/** Runs with a tree that does not change: 0 or what `work` says; negative if the layer is gone or cannot be read. */
+function inTree(layer: LayerIndex, work: (root: number) => number): number {
+  if (layer === CATALOG_OWNER) {
+    lockShared(CATALOG_LOCK);
+    try {
+      return work(CATALOG_ROOT);
+    } finally {
+      unlockShared(CATALOG_LOCK);
+    }
+  }
+  const refused = beginRead(layer);
+  if (refused < 0) return refused;
+  try {
+    return end(work(layerRootBlockAt(opRecord())));
+  } catch (error) {
+    return abandon(error);
+  }
+}
+
+function gather(root: number): number {
+  // A generation whose checkpoint is not complete may still change.
+  last = W[GENERATION]! - (I[CHECKPOINT_MUTEX] === 0 && takesChanges() ? 1 : 2);
+  seeking = compareKey(cursor, LOWEST) > 0;
+  return childOwner(root) === scrubbed && !gatherBelow(root, -1, LOWEST) ? MORE : 0;
+}
+
+/** False if the batch is full; the cursor then says where to go on. */
+function gatherBelow(pointer: number, level: number, low: Key): boolean {
+  let page: number;
+  try {
+    page = pinPointer(pointer, level);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    unreadable.push(error.message);
+    return true;
+  }
+  if (!seeking || compareKey(low, cursor) >= 0) addPage(page, low);
+  const isDone = pageLevel(page) === 0 ? gatherLeaf(page) : gatherChildren(page, low);
+  unpinPage(page);
+  return isDone;
+}
+
+function gatherChildren(page: number, low: Key): boolean {
+  const count = pageCount(page);
+  for (let i = seeking ? childIndex(page, cursor[0], cursor[1], cursor[2], cursor[3]) : 0; i < count; i++) {
+    const pointer = valueOf(recordAt(page, i));
+    const from = i === 0 ? low : keyOf(recordAt(page, i));
+    if (childOwner(pointer) === scrubbed && !gatherBelow(pointer, pageLevel(page) - 1, from)) return false;
+    seeking = false;
+    if (i + 1 < count) cursor = keyOf(recordAt(page, i + 1));
+    if (i + 1 < count && gathered >= BATCH_BLOCKS) return false;
+  }
+  return true;
+}
+
+function addPage(page: number, low: Key): void {
+  if (pageGeneration(page) > last) return;
+  const place = { block: pageBlock(page), count: 1, ino: 0, fileBlock: 0, level: pageLevel(page), low };
+  add({ ...place, sums: null, owner: pageOwner(page), generation: pageGeneration(page) });
+}
+
+function gatherLeaf(page: number): boolean {
+  seeking = false;
+  for (let i = 0; i < pageCount(page); i++) {
+    const record = recordAt(page, i);
+    if (scrubbed === CATALOG_OWNER) addBitmap(record);
+    else if (recordType(record) === EXTENT) addExtent(record);
+  }
+  return true;
+}
+
+function addBitmap(record: number): void {
+  if (recordType(record) !== GROUP) return;
+  const at = valueOf(record);
+  const block = bitmapBlock(recordKey0(record), groupLive(at));
+  const place = { block, count: 1, ino: 0, fileBlock: recordKey0(record), level: 0, low: LOWEST };
+  add({ ...place, sums: Uint32Array.of(groupChecksum(at)), owner: CATALOG_OWNER, generation: 0 });
+}
+
+function addExtent(record: number): void {
+  const at = valueOf(record);
+  if (extentOwner(at) !== scrubbed || extentGeneration(at) > last) return;
+  const sums = Uint32Array.from({ length: extentLength(at) }, (_, i) => extentSum(at, i));
+  const place = {
+    block: extentBlock(at),
+    count: extentLength(at),
+    ino: recordKey0(record),
+    fileBlock: recordLo(record),
+    level: 0,
+    low: LOWEST,
+  };
+  add({ ...place, sums, owner: scrubbed, generation: extentGeneration(at) });
+}
+
+function add(item: Item): void {
+  items.push(item);
+  gathered += item.count;
+}
+
+// Reading
+
+const buffer = ioBuffer(EXTENT_BLOCKS_MAX * BLOCK_BYTES);
+const words = new Uint32Array(buffer.bytes.buffer, buffer.bytes.byteOffset, buffer.bytes.length / 4);
+
+function scrubItem(layer: LayerIndex, item: Item): void {
+  pace(item.count);
+  if (readBlocksDirect(item.block, item.count, buffer.address) && isAllRight(item)) return;
+  for (let i = 0; i < item.count; i++) {
+    if (readBlocksDirect(item.block + i, 1, buffer.address) && isRight(item, i, 0)) continue;
+    if (inTree(layer, (root) => lookAgain(root, item, i)) === BAD) found(1, () => textOf(layer, item, i));
+  }
+}
+
+function isAllRight(item: Item): boolean {
+  for (let i = 0; i < item.count; i++) if (!isRight(item, i, i)) return false;
+  return true;
+}
+
+/** Whether block `i` of an item, which lies in the buffer as its block `at`, is what it ought to be. */
+function isRight(item: Item, i: number, at: number): boolean {
+  const address = buffer.address + at * BLOCK_BYTES;
+  if (item.sums !== null) return crc32(0, address, BLOCK_BYTES) === item.sums[i];
+  const word = (at * BLOCK_BYTES) / 4;
+  const isPage = words[word] === PAGE_MAGIC && words[word + 2] === item.block && words[word + 3] === item.owner;
+  return isPage && words[word + 4] === item.generation && words[word + 1] === crc32(0, address + 8, BLOCK_BYTES - 8);
+}
+
+function textOf(layer: LayerIndex, item: Item, i: number): string {
+  const block = item.block + i;
+  if (item.sums === null) return `${nameOf(layer)}: tree page in block ${block} cannot be read`;
+  if (item.ino === 0) return `the bitmap of block group ${item.fileBlock} in block ${block} cannot be read`;
+  return `${nameOf(layer)}, ${pathOf(layer, item.ino)}: file block ${item.fileBlock + i} in block ${block} cannot be read`;
+}
+
+/** The same under the lock: BAD if the block is still what it was, cannot be read, and has no good copy. */
+function lookAgain(root: number, item: Item, i: number): number {
+  const block = item.block + i;
+  if (item.sums === null) return lookAgainAtPage(root, item);
+  if (!(item.ino === 0 ? isStillBitmap(item) : isStillData(item, i)) || isGoodOnDevice(item, i)) return 0;
+  try {
+    readBlocks(block, 1, buffer.address);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return BAD;
+  }
+  return isRight(item, i, 0) && writeAgain(item, i, buffer.address) ? 0 : BAD;
+}
+
+function isGoodOnDevice(item: Item, i: number): boolean {
+  return readBlocksDirect(item.block + i, 1, buffer.address) && isRight(item, i, 0);
+}
+
+function isStillData(item: Item, i: number): boolean {
+  const fileBlock = item.fileBlock + i;
+  const at = seekExtent(item.ino, fileBlock);
+  if (at === 0 || extentStart > fileBlock) return false;
+  return extentBlock(at) + fileBlock - extentStart === item.block + i && extentSum(at, fileBlock - extentStart) === item.sums![i];
+}
+
+function isStillBitmap(item: Item): boolean {
+  useCatalog();
+  const record = findInCatalog(item.fileBlock, GROUP, 0, 0);
+  const isStill =
+    record !== 0 &&
+    bitmapBlock(item.fileBlock, groupLive(valueOf(record))) === item.block &&
+    groupChecksum(valueOf(record)) === item.sums![0];
+  releasePath();
+  return isStill;
+}
+
+function lookAgainAtPage(root: number, item: Item): number {
+  let page: number;
+  try {
+    page = pinOnWay(root, item);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return error.block === item.block ? BAD : 0;
+  }
+  const isStill = pageBlock(page) === item.block && pageGeneration(page) === item.generation;
+  const isGood = !isStill || isGoodOnDevice(item, 0) || writeAgain(item, 0, addressOfWord(page));
+  unpinPage(page);
+  return isGood ? 0 : BAD;
+}
+
+/** The page at the item's level on the way to its key, pinned. Throws BlockError. */
+function pinOnWay(root: number, { level, low }: Item): number {
+  let page = pinPointer(root, -1);
+  while (pageLevel(page) > level) {
+    const above = page;
+    try {
+      page = pinPointer(valueOf(recordAt(above, childIndex(above, low[0], low[1], low[2], low[3]))), pageLevel(above) - 1);
+    } finally {
+      unpinPage(above);
+    }
+  }
+  return page;
+}
+
+/** Writes a good copy to where it was. True if it can be read from there now. */
+function writeAgain(item: Item, i: number, from: number): boolean {
+  if (!takesChanges()) return false;
+  try {
+    writeBlocks(item.block + i, 1, from);
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return false;
+  }
+  if (!isGoodOnDevice(item, i)) return false;
+  W[SCRUB_MENDED] = W[SCRUB_MENDED]! + 1;
+  if (logged++ < LOGGED_MAX) writeSync(2, `lcfs: scrub: block ${item.block + i} could not be read; it was written again from memory\n`);
+  return true;
+}
+
+/** The older one is of use only when the newer one is damaged, but then it is. */
+function scrubSuperblocks(): void {
+  for (const copy of [0, 1]) {
+    pace(1);
+    if (isSuperblock(copy)) continue;
+    // A checkpoint may be writing it.
+    lockShared(CHECKPOINT_LOCK);
+    unlockShared(CHECKPOINT_LOCK);
+    if (!isSuperblock(copy)) found(1, () => `the superblock in block ${copy} cannot be read; the next checkpoints write both again`);
+  }
+}
+
+function isSuperblock(copy: BlockNumber): boolean {
+  return (
+    readBlocksDirect(copy, 1, buffer.address) && words[0] === SUPERBLOCK_MAGIC && words[1] === crc32(0, buffer.address + 8, BLOCK_BYTES - 8)
+  );
+}
+
+// Pace
+
+let tickets = 0;
+
+/** Before so many blocks are read: rests as the rate demands. Throws Cancelled. */
+function pace(blocks: number): void {
+  tickets += blocks;
+  W[SCRUB_DONE] = W[SCRUB_DONE]! + blocks;
+  if (tickets >= BLOCKS_PER_REST) rest();
+  if (I[SCRUB_STOP] !== 0 || Atomics.compareExchange(I, SCRUB_ORDER, CANCEL, 0) === CANCEL) throw new Cancelled();
+}
+
+/** As long as what was read since the last rest may take; at a rate of 0 until there is another. */
+function rest(): void {
+  const until = performance.now();
+  for (let waited = 0; ;) {
+    const bell = Atomics.load(I, SCRUB_BELL);
+    const rate = W[SCRUB_RATE_KIB]!;
+    const wait = rate === 0 ? SLEEP_MS_MAX : (tickets * BLOCK_BYTES * 1000) / (rate * 1024) - waited;
+    if (wait <= 0 || I[SCRUB_STOP] !== 0 || I[SCRUB_ORDER] === CANCEL) break;
+    Atomics.wait(I, SCRUB_BELL, bell, Math.min(wait, SLEEP_MS_MAX));
+    waited = performance.now() - until;
+  }
+  tickets = 0;
+}
