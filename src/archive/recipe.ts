@@ -16,7 +16,7 @@ import { deflateRawSync, inflateRawSync } from 'node:zlib';
 import { LcfsError } from '../engine/errors.js';
 import { foundAt, getInode, inodeSize } from '../engine/inode.js';
 import { appendRecipeChunk, readRecipeChunk, RECIPE_CHUNK_BYTES } from '../engine/recipe.js';
-import type { Ino, LayerIndex } from '../layout/constants.js';
+import { FILE_BYTES_MAX, type Ino, type LayerIndex } from '../layout/constants.js';
 import { causeOf } from './archive-error.js';
 import { check, Refusal } from './refusal.js';
 
@@ -176,15 +176,21 @@ function inflate(compressed: Buffer): Buffer {
 
 function* stepsOf(piece: Buffer): Generator<RecipeStep> {
   for (let at = 0; at < piece.length;) {
-    const length = piece.readUInt32LE(at);
-    if (length === FILE) {
-      yield { ino: piece.readUInt32LE(at + 4), offset: piece.readDoubleLE(at + 8), length: piece.readDoubleLE(at + 16) };
-      at += FILE_STEP_BYTES;
-    } else {
-      yield piece.subarray(at + LENGTH_BYTES, at + LENGTH_BYTES + length);
-      at += LENGTH_BYTES + length;
-    }
+    const length = at + LENGTH_BYTES <= piece.length ? piece.readUInt32LE(at) : Infinity;
+    const end = at + (length === FILE ? FILE_STEP_BYTES : LENGTH_BYTES + length);
+    if (end > piece.length) throw damaged('a step is cut off');
+    yield length === FILE ? fileStep(piece, at) : piece.subarray(at + LENGTH_BYTES, end);
+    at = end;
   }
+}
+
+function fileStep(piece: Buffer, at: number): { ino: Ino; offset: number; length: number } {
+  const ino = piece.readUInt32LE(at + 4);
+  const offset = piece.readDoubleLE(at + 8);
+  const length = piece.readDoubleLE(at + 16);
+  const areNumbers = Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0;
+  if (!areNumbers || offset + length > FILE_BYTES_MAX) throw damaged('a range of a file is out of range');
+  return { ino, offset, length };
 }
 
 /** The bytes of a layer's chunks, one after the other. */
