@@ -8,6 +8,7 @@ import { unmountBelow } from './mounts.js';
 import { type DockerPrograms, needDocker } from './packages.js';
 import {
   endProcesses,
+  killWithChildren,
   logTail,
   processesUsing,
   run,
@@ -149,6 +150,15 @@ export class PrivateDocker {
   async killDockerd(): Promise<void> {
     await this.#dockerd?.kill();
     this.#dockerd = undefined;
+  }
+
+  /** Ends the engine and its containers as a power cut would, and takes away what was in memory only. It can be started again. */
+  async cutPower(): Promise<void> {
+    await Promise.all([this.killDockerd(), this.#containerd?.kill()]);
+    this.#containerd = undefined;
+    killWithChildren(processesUsing(this.#options.directory, 'containerd-shim'));
+    for (const folder of [this.#options.directory, this.dataRoot]) await unmountBelow(folder);
+    for (const name of ['exec', 'containerd-state', 'docker.pid']) rmSync(this.#path(name), { recursive: true, force: true });
   }
 
   /** Lets the script end while the engine goes on. */

@@ -3,6 +3,8 @@ import { mkdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { crashDaemon, killProcess, killServing, servingProcess } from './daemon-processes.js';
+import { Client } from '../../src/cli/client.js';
+import type { Status } from '../../src/daemon/protocol.js';
 import { unmountBelow } from './mounts.js';
 import { logTail, run, type RunOptions, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
 
@@ -23,6 +25,8 @@ export interface LcfsOptions {
   size?: string;
   /** More options for `lcfs daemon`. */
   args?: readonly string[];
+  /** More environment for it. */
+  env?: Readonly<Record<string, string>>;
 }
 
 export class LcfsDaemon {
@@ -72,8 +76,19 @@ export class LcfsDaemon {
       '--control',
       this.control,
     ];
-    this.#server = startServer(process.execPath, [...args, ...(this.#options.args ?? [])], this.logFile);
-    await waitReady(this.#server, 'lcfs', async () => (await socketAnswers(this.control)) && socketAnswers(this.socket));
+    const env = { ...process.env, ...this.#options.env };
+    this.#server = startServer(process.execPath, [...args, ...(this.#options.args ?? [])], this.logFile, env);
+    await waitReady(this.#server, 'lcfs', () => this.#answers());
+  }
+
+  /** The sockets take connections before the volume is mounted; what is asked on them is answered afterwards. */
+  async #answers(): Promise<boolean> {
+    if (!(await socketAnswers(this.socket))) return false;
+    const status = new Client(this.control).call<Status>('GET', 'status');
+    return status.then(
+      () => true,
+      () => false,
+    );
   }
 
   get logFile(): string {

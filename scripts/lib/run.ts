@@ -147,6 +147,23 @@ export async function endProcesses(pids: readonly number[], directory: string, t
   for (const pid of left()) signalProcess(pid, 'SIGKILL');
 }
 
+/** Kills processes and those that they started. */
+export function killWithChildren(pids: readonly number[]): void {
+  const all = readdirSync('/proc').map(Number).filter(Number.isInteger);
+  const children = all.filter((pid) => pids.includes(parentOf(pid)));
+  for (const pid of [...pids, ...children]) signalProcess(pid, 'SIGKILL');
+}
+
+function parentOf(pid: number): number {
+  try {
+    // "pid (name) state ppid …"; the name may contain anything.
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    return Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[1]);
+  } catch {
+    return 0; // it ended meanwhile
+  }
+}
+
 function signalProcess(pid: number, signal: NodeJS.Signals): void {
   try {
     process.kill(pid, signal);

@@ -16,7 +16,7 @@ import type { Random } from '../support/volume.js';
 
 const SECTOR_BYTES = 512;
 /** What reads as anything reads as this; nothing that the engine writes looks like it. */
-const GARBAGE = 0xdb;
+export const GARBAGE = 0xdb;
 
 const copyMemory = koffi.load('libc.so.6').func('memcpy', 'uint64_t', ['uint64_t', 'uint64_t', 'size_t']) as (
   to: number,
@@ -74,10 +74,10 @@ export class Disk implements Device {
 
 /** What becomes of the writes that were not flushed: one of these for each cut, so that extremes are met often. */
 const MOODS = ['nothing', 'everything', 'the first of them', 'any of them', 'parts of them', 'any of them, in any order'] as const;
-type Mood = (typeof MOODS)[number];
+export type Mood = (typeof MOODS)[number];
 
 /** A part of an entry, from one byte of its data to another, that reached the medium without having been flushed. */
-interface Piece {
+export interface Piece {
   readonly entry: Exclude<Entry, null>;
   readonly from: number;
   readonly to: number;
@@ -112,7 +112,7 @@ export class Cuts {
     this.#takeBack();
     const flush = position === 0 ? -1 : this.#log.lastIndexOf(null, position - 1);
     for (; this.#flushed <= flush; this.#flushed++) this.#flush(this.#log[this.#flushed]!);
-    const mood = random.pick(MOODS);
+    const mood = randomMood(random);
     this.#pieces = survivors(this.#log.slice(this.#flushed, position), random, mood);
     for (const piece of this.#pieces) apply(piece, this.#disk.image);
     return mood;
@@ -140,8 +140,12 @@ export class Cuts {
   }
 }
 
+export function randomMood(random: Random): Mood {
+  return random.pick(MOODS);
+}
+
 /** What survives of writes that were not flushed, in the order in which it reaches the medium. */
-function survivors(pending: readonly Entry[], random: Random, mood: Mood): Piece[] {
+export function survivors(pending: readonly Entry[], random: Random, mood: Mood): Piece[] {
   if (mood === 'nothing') return [];
   const entries = (mood === 'any of them, in any order' ? shuffled(pending, random) : pending).filter((entry) => entry !== null);
   const count = mood === 'the first of them' ? random.below(entries.length + 1) : entries.length;

@@ -6,26 +6,48 @@
  *   2. every program compares its directory with its journal, and every committed layer is read and compared;
  *   3. now and then the volume is checked before it is opened again.
  *
- * Without a process that survives it, a kill takes the mount along: what was not acknowledged may be missing, from the end
- * only. Half of the rounds run with `--fsync=strict`, where every fsync is such an acknowledgement.
+ * Where a supervisor lives on and another process takes over, nothing at all may be lost or done twice, and no program may
+ * notice. Where the mount ends with its daemon, what was not acknowledged may be missing, from the end only; half of those
+ * rounds run with `--fsync=strict`, where every fsync is such an acknowledgement.
+ *
+ * In the end everything is removed again, and what the volume and the daemon have in use is what they had in the beginning.
  */
-import { rmSync } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { rmSync, writeFileSync } from 'node:fs';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { makeFolder } from '../../scripts/lib/folders.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { processesUsing } from '../../scripts/lib/run.js';
+import type { Random } from '../support/volume.js';
 import { Churn } from './churn.js';
 import { Client } from './clients.js';
+import { BusyCores, MemoryLimit } from './hardship.js';
 import { noFigures, randomOf, violation, within, type Budget, type Figures } from './part.js';
+import { leaks, usageOf, type Usage } from './usage.js';
+
+export interface Hardship {
+  /** Of the volume, as for `--size`. */
+  readonly size: string;
+  /** Bytes of the volume that are taken from the start, so that it is nearly full. */
+  readonly ballastBytes: number;
+  /** Load before a kill, in milliseconds: at least, and at most so many more. */
+  readonly loadMs: readonly [number, number];
+  /** Whether other programs keep all cores busy. */
+  readonly busy: boolean;
+  /** Memory of the daemon, its cache of the volume included; 0: no limit. */
+  readonly memoryBytes: number;
+}
+
+const PLAIN: Hardship = { size: '256M', ballastBytes: 0, loadMs: [0, 2500], busy: false, memoryBytes: 0 };
+const HARD: Hardship = { size: '160M', ballastBytes: 110 << 20, loadMs: [20_000, 0], busy: true, memoryBytes: 400 << 20 };
 
 const CLIENTS = 3;
 const LAYERS = 2;
-/** Load before a kill. */
-const LOAD_MS_MAX = 2500;
 /** A check of the whole volume comes before one of so many starts. */
 const KILLS_PER_CHECK = 8;
-const VOLUME_SIZE = '256M';
+/** More deaths within a minute than a supervisor takes for bad luck. */
+const DEATHS_PER_MINUTE = 2;
 
 export class Kills {
   readonly figures: Figures = noFigures();
@@ -33,20 +55,34 @@ export class Kills {
   lostMsMax = 0;
   readonly #folder = makeFolder('lcfs-k-');
   readonly #budget: Budget;
-  readonly #random;
+  readonly #hardship: Hardship;
+  readonly #random: Random;
   readonly #clients: Client[] = [];
+  readonly #busy: BusyCores;
+  readonly #limit: MemoryLimit;
   #lcfs: LcfsDaemon;
   #churn!: Churn;
+  #before!: Usage;
+  /** How the daemon that runs was started. */
+  #isStrict = false;
+  /** Whether a supervisor survives its serving process; known after the first death. */
+  #survives = true;
+  /** When serving processes were killed, for the limit of deaths. */
+  #deaths: number[] = [];
+  #probes = 0;
 
-  constructor(budget: Budget) {
+  constructor(budget: Budget, hardship: Hardship) {
     this.#budget = budget;
+    this.#hardship = hardship;
     this.#random = randomOf(budget.seed);
-    this.#lcfs = this.#daemon(false);
+    this.#busy = new BusyCores(hardship.busy);
+    this.#limit = new MemoryLimit(hardship.memoryBytes);
+    this.#lcfs = this.#daemon();
   }
 
-  #daemon(strict: boolean): LcfsDaemon {
-    const args = ['--cache', '16M', '--fsync', strict ? 'strict' : 'relaxed'];
-    return new LcfsDaemon({ directory: join(this.#folder, 'l'), driver: `lcfs-torture-${process.pid}`, size: VOLUME_SIZE, args });
+  #daemon(): LcfsDaemon {
+    const args = ['--cache', '16M', '--fsync', this.#isStrict ? 'strict' : 'relaxed'];
+    return new LcfsDaemon({ directory: join(this.#folder, 'l'), driver: `lcfs-torture-${process.pid}`, size: this.#hardship.size, args });
   }
 
   get #done(): boolean {
@@ -55,7 +91,7 @@ export class Kills {
 
   async run(): Promise<Figures> {
     try {
-      await this.#start();
+      await this.#begin();
       while (!this.#done) await this.#round();
       await this.#end();
       return this.figures;
@@ -68,22 +104,32 @@ export class Kills {
 
   #violation(error: unknown): Error {
     const text = error instanceof Error ? error.stack! : String(error);
-    const found = this.#clients.find((client) => client.violation !== null)?.violation;
-    return violation(
-      join(this.#budget.evidence, `kills-${this.#budget.seed}`),
-      `seed ${this.#budget.seed}, kill ${this.figures.kills}: ${found ?? text}`,
-      {
-        'lcfs.log': this.#lcfs.log(),
-      },
-    );
+    const found = this.#clients.find((client) => client.violation !== null)?.violation ?? text;
+    const { seed, evidence } = this.#budget;
+    return violation(join(evidence, `kills-${seed}`), `seed ${seed}, kill ${this.figures.kills}: ${found}`, {
+      'lcfs.log': this.#lcfs.log(),
+    });
   }
 
-  async #start(): Promise<void> {
-    await this.#lcfs.start();
+  async #begin(): Promise<void> {
+    await this.#start();
+    this.#before = await usageOf(this.#lcfs);
+    if (this.#hardship.ballastBytes > 0) writeFileSync(this.#ballast, Buffer.alloc(this.#hardship.ballastBytes, 'ballast'));
     for (let i = 0; i < LAYERS; i++) await this.#lcfs.lcfs('layer', 'create', `home${i}`);
     for (let i = 0; i < CLIENTS; i++) this.#clients.push(new Client(this.#home(i), this.#budget.seed + i));
     this.#churn = new Churn(this.#lcfs.control, this.#random);
     await this.#commit();
+    this.#busy.start();
+  }
+
+  async #start(): Promise<void> {
+    this.#lcfs = this.#daemon();
+    await this.#lcfs.start();
+    this.#limit.apply([this.#lcfs.pid, ...processesUsing(this.#folder)]);
+  }
+
+  get #ballast(): string {
+    return join(this.#lcfs.mountpoint, 'global', 'ballast');
   }
 
   #home(client: number): string {
@@ -98,29 +144,64 @@ export class Kills {
   }
 
   async #round(): Promise<void> {
-    const strict = this.#random.below(2) === 0;
     this.#budget.log(`seed ${this.#budget.seed}: kill ${this.figures.kills}`);
-    await Promise.all(this.#clients.map((client) => client.go(strict && this.#lcfsIsStrict)));
+    await Promise.all(this.#clients.map((client) => client.go(this.#isStrict)));
     this.#churn.go();
-    await delay(this.#random.below(LOAD_MS_MAX));
-    await this.#kill(strict);
-    await this.#verify(true);
+    const [least, more] = this.#hardship.loadMs;
+    await delay(least + this.#random.below(more + 1));
+    await this.#verify(await this.#kill());
   }
 
-  /** How the daemon that runs was started. */
-  #lcfsIsStrict = false;
-
-  async #kill(strictNext: boolean): Promise<void> {
-    await this.#lcfs.kill();
-    await within('the end of what was under way', Promise.all([this.#churn.rest(), ...this.#clients.map((client) => client.rest())]));
-    if (this.figures.kills % KILLS_PER_CHECK === 0) await this.#check();
+  /** Returns whether the mount was lost along with the process. */
+  async #kill(): Promise<boolean> {
     const began = performance.now();
-    this.#lcfs = this.#daemon(strictNext);
-    this.#lcfsIsStrict = strictNext;
-    await this.#lcfs.start();
-    await within('the first answer', stat(join(this.#lcfs.mountpoint, 'layers', 'home0')));
-    this.figures.recoveryMs.push(performance.now() - began);
+    const survived = this.#maySurvive(began) && (await this.#killServing());
+    if (!survived) await this.#killAll();
+    await within('the first answer', this.#firstAnswer());
+    this.figures.recoveryMs.push(performance.now() - (survived ? began : this.#startedAt));
     this.figures.kills++;
+    if (survived) await this.#restAll();
+    return !survived;
+  }
+
+  #startedAt = 0;
+
+  #maySurvive(now: number): boolean {
+    this.#deaths = this.#deaths.filter((at) => now - at < 60_000);
+    return this.#survives && this.#deaths.length < DEATHS_PER_MINUTE;
+  }
+
+  /** Kills the process that serves. Returns whether another one takes over. */
+  async #killServing(): Promise<boolean> {
+    this.#deaths.push(performance.now());
+    await this.#lcfs.killServing();
+    for (let tries = 0; tries < 20 && this.#lcfs.running; tries++) await delay(50);
+    return (this.#survives = this.#lcfs.running);
+  }
+
+  /** Ends the daemon as a whole, and starts it again. */
+  async #killAll(): Promise<void> {
+    await this.#lcfs.kill();
+    await this.#restAll();
+    if (this.figures.kills % KILLS_PER_CHECK === 0) await this.#check();
+    this.#isStrict = this.#random.below(2) === 0;
+    this.#deaths = [];
+    this.#startedAt = performance.now();
+    await this.#start();
+  }
+
+  /** A name that nobody has asked for, so that the kernel cannot know the answer. */
+  async #firstAnswer(): Promise<void> {
+    const path = join(this.#lcfs.mountpoint, 'layers', 'home0', `probe${this.#probes++}`);
+    const code = await lstat(path).then(
+      () => '',
+      (error: NodeJS.ErrnoException) => error.code,
+    );
+    if (code !== 'ENOENT') throw new Error(`${path}: ${code}`);
+  }
+
+  async #restAll(): Promise<void> {
+    await within('the end of what was under way', Promise.all([this.#churn.rest(), ...this.#clients.map((client) => client.rest())]));
   }
 
   async #check(): Promise<void> {
@@ -130,6 +211,7 @@ export class Kills {
 
   async #verify(lost: boolean): Promise<void> {
     for (const client of this.#clients) {
+      if (client.broken && !lost) throw new Error('the mount broke under a program although its supervisor lived on');
       const { bytes, changes, lostMs } = await client.verify(lost);
       this.figures.bytesVerified += bytes;
       this.figures.operations += changes;
@@ -141,22 +223,34 @@ export class Kills {
     await this.#commit();
   }
 
-  /** An end in order loses nothing. */
+  /** An end in order loses nothing, and nothing is left behind. */
   async #end(): Promise<void> {
+    this.#busy.end();
     await this.#churn.clear();
     await Promise.all(this.#clients.map((client) => client.letGo()));
+    for (let i = 0; i < LAYERS; i++) await this.#lcfs.lcfs('layer', 'rm', `home${i}`);
+    rmSync(this.#ballast, { force: true });
+    const left = leaks(this.#before, await usageOf(this.#lcfs));
+    if (left !== '') throw new Error(`after everything was removed: ${left}`);
     await within('lcfs stop', this.#lcfs.stop());
     await this.#check();
   }
 
   async #takeDown(): Promise<void> {
+    this.#busy.end();
     await Promise.all(this.#clients.map((client) => client.end()));
     await this.#lcfs.end();
+    this.#limit.end();
     rmSync(this.#folder, { recursive: true, force: true });
     rmSync(this.#lcfs.socket, { force: true });
   }
 }
 
 export function kills(budget: Budget): Promise<Figures> {
-  return new Kills(budget).run();
+  return new Kills(budget, PLAIN).run();
+}
+
+/** Much that is hard at once: all cores busy, little memory, a volume nearly full, and a kill every 20 s. */
+export function abuse(budget: Budget): Promise<Figures> {
+  return new Kills(budget, HARD).run();
 }

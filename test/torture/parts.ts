@@ -9,7 +9,7 @@ interface PartEntry {
   readonly run: Part;
 }
 
-export type PartName = 'power' | 'kills';
+export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'fuzz';
 
 export const PARTS: Readonly<Record<PartName, PartEntry>> = {
   power: {
@@ -21,5 +21,20 @@ export const PARTS: Readonly<Record<PartName, PartEntry>> = {
     what: 'the daemon killed under load, with programs that know what was acknowledged',
     weight: 3,
     run: async (budget) => (await import('./kills.js')).kills(budget),
+  },
+  abuse: {
+    what: 'cores busy, little memory, a volume nearly full, a kill every 20 s; nothing may leak',
+    weight: 2,
+    run: async (budget) => (await import('./kills.js')).abuse(budget),
+  },
+  docker: {
+    what: 'power cuts under a Docker Engine at work',
+    weight: 3,
+    run: async (budget) => (await import('./docker-cuts.js')).dockerCuts(budget),
+  },
+  fuzz: {
+    what: 'fuzzers of archives, requests, formats and endpoints',
+    weight: 2,
+    run: async (budget) => (await import('./fuzzers.js')).fuzz(budget),
   },
 };
