@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
+import { deflateRawSync } from 'node:zlib';
 import { mkdirSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
@@ -159,4 +160,30 @@ test('recipes go with their layers', () => {
   removeLayer(name);
   reclaimAll();
   assert.equal(volumeInfo().blocks.free, free);
+});
+
+test('steps that are cut off or name impossible ranges make no archive', () => {
+  const file = (offset: number, length: number): Buffer => {
+    const step = Buffer.alloc(24, 0xff);
+    step.writeUInt32LE(2, 4);
+    step.writeDoubleLE(offset, 8);
+    step.writeDoubleLE(length, 16);
+    return step;
+  };
+  for (const steps of [
+    Buffer.alloc(3),
+    Buffer.of(9, 0, 0, 0, 1),
+    file(0, 1).subarray(0, 20),
+    file(NaN, 1),
+    file(0, Infinity),
+    file(-1, 1),
+    file(0.5, 1),
+  ]) {
+    const name = fresh();
+    const piece = deflateRawSync(steps);
+    const recipe = Buffer.concat([Buffer.of(piece.length, 0, 0, 0), piece, Buffer.alloc(4)]);
+    assert.equal(appendRecipeChunk(createLayer(name), 0, recipe, 0, recipe.length), 0);
+    assert.throws(() => original(name), { code: 'state', message: /is not whole/ });
+    removeLayer(name);
+  }
 });

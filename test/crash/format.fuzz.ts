@@ -20,6 +20,7 @@ import { commitLayer, createLayer, findLayer, listLayers, removeLayer, renameLay
 import { namesOf } from '../../src/engine/link-names.js';
 import { reapLeftOrphans, reclaimAll } from '../../src/engine/maintenance.js';
 import { readDirectory, readLink } from '../../src/engine/namespace.js';
+import { repairVolume } from '../../src/engine/repair.js';
 import { blockIsTaken } from '../../src/engine/space.js';
 import { abandonVolume, closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { getXattr, listXattr, removeXattr, setXattr } from '../../src/engine/xattr.js';
@@ -285,7 +286,8 @@ function tryVolume(path: string, device: MemoryDevice, random: Random): void {
   }
 }
 
-export function fuzzFormat(options: FuzzOptions): Promise<FuzzFigures> {
+/** Runs `use` on one damaged volume after the other. */
+function withDamage(options: FuzzOptions, use: (path: string, device: MemoryDevice, random: Random) => void): Promise<FuzzFigures> {
   return withFolder((folder) => {
     const path = join(folder, 'volume');
     const blocks = makeVolume(path);
@@ -295,7 +297,40 @@ export function fuzzFormat(options: FuzzOptions): Promise<FuzzFigures> {
       device.reset();
       for (let damaged = 1 + random.below(2); damaged > 0; damaged--)
         damageBlock(device.bytes, random.below(12) === 0 ? random.below(2) : random.pick(pages), random);
-      tryVolume(path, device, random);
+      use(path, device, random);
     });
+  });
+}
+
+export function fuzzFormat(options: FuzzOptions): Promise<FuzzFigures> {
+  return withDamage(options, tryVolume);
+}
+
+/** A repair comes to its end or refuses, and what it made can be used. It mends what cannot be read, not every lie that can. */
+export function fuzzRepair(options: FuzzOptions): Promise<FuzzFigures> {
+  return withDamage(options, (path, device, random) => {
+    try {
+      openVolume(path, { ...CACHE, device, forRepair: true });
+    } catch (error) {
+      if (error instanceof LcfsError) return;
+      throw error;
+    }
+    try {
+      repairVolume(true);
+    } catch (error) {
+      abandonVolume();
+      if (error instanceof LcfsError) return;
+      throw error;
+    }
+    closeVolume();
+    openVolume(path, { ...CACHE, device });
+    try {
+      checkVolume({ data: true });
+      readAll();
+      changeAll(random);
+      checkVolume({ data: true });
+    } finally {
+      abandonVolume();
+    }
   });
 }
