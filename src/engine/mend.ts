@@ -336,6 +336,8 @@ class Mending {
     const { ino, pieces } = facts;
     this.#tellBad(ino, pieces);
     const stored = pieces.reduce((sum, { length }) => sum + length, 0);
+    // As in a layer that was put back from one that is built on it.
+    if (inode[CONTENT_LAYER]! > this.#layer) inode[CONTENT_LAYER] = this.#layer;
     let blocks = stored;
     if (this.#remade.has(ino) || stored < inode[BLOCKS]!) {
       for (const [from, to] of gapsOf(facts, inode, this.#survey.lost)) {

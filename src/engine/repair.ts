@@ -24,6 +24,7 @@ import {
   EXTENT,
   EXTENT_BLOCKS_MAX,
   GLOBAL_LAYER,
+  GROUP,
   GROUP_BLOCKS,
   INODE,
   LAYER,
@@ -45,6 +46,8 @@ import {
   extentBlock,
   extentLength,
   extentOwner,
+  groupChecksum,
+  groupLive,
   inodeContentLayer,
   layerInodes,
   layerNextIno,
@@ -78,6 +81,7 @@ import { forbidDeferral } from './deferral.js';
 import { readBlocks, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
+import { findLostRecords, type GroupLeft } from './lost-records.js';
 import { lostLayer, nameOf, withName } from './damage.js';
 import { extentStart, extentSum, seekExtent } from './extents.js';
 import { planLayer, type Damage, type Plan } from './mend.js';
@@ -139,6 +143,7 @@ interface CatalogLeft {
   readonly properties: { layer: LayerIndex; hi: number; lo: number; value: Uint8Array }[];
   /** Layers that have a name, with a record or without. */
   readonly named: Map<LayerIndex, Buffer>;
+  readonly groups: Map<number, GroupLeft>;
   readonly lost: Lost[];
   readonly pages: BlockNumber[];
 }
@@ -201,13 +206,14 @@ function readCatalog(): CatalogLeft {
     catalog = surveyCatalog();
   }
   for (const lost of catalog.lost) note(`the catalog: ${lost.message}`);
+  bringBackRecordsOfLayers(catalog);
   if (!catalog.layers.has(GLOBAL_LAYER)) note('the global layer is lost');
   for (const [layer, name] of catalog.named) if (!catalog.layers.has(layer)) report.damage.push(lostLayer(layer, name));
   return catalog;
 }
 
 function surveyCatalog(): CatalogLeft {
-  const catalog: CatalogLeft = { layers: new Map(), properties: [], named: new Map(), lost: [], pages: [] };
+  const catalog: CatalogLeft = { layers: new Map(), properties: [], named: new Map(), groups: new Map(), lost: [], pages: [] };
   const names = new Map<LayerIndex, Buffer>();
   const chunks: CatalogLeft['properties'] = [];
   eachPage(CATALOG_ROOT, {
@@ -219,6 +225,7 @@ function surveyCatalog(): CatalogLeft {
       if (type === LAYER) takeLayer(catalog, layer, valueOf(record));
       else if (type === LAYER_NAME) names.set(layer, Buffer.from(bytesOf(record)));
       else if (type === NAME) catalog.named.set(W[valueOf(record)]!, Buffer.from(bytesOf(record).subarray(4)));
+      else if (type === GROUP) catalog.groups.set(layer, { live: groupLive(valueOf(record)), checksum: groupChecksum(valueOf(record)) });
       else if (type === PROPERTY) chunks.push({ layer, hi: recordHi(record), lo: recordLo(record), value: bytesOf(record) });
     },
   });
@@ -226,6 +233,20 @@ function surveyCatalog(): CatalogLeft {
     layer.name = names.get(layer.index) ?? catalog.named.get(layer.index) ?? Buffer.from(`lost-${layer.index}`);
   keepWholeProperties(catalog, chunks);
   return catalog;
+}
+
+/** Records that are lost are looked for in what is left of earlier catalogs. */
+function bringBackRecordsOfLayers(catalog: CatalogLeft): void {
+  const parents = [...catalog.layers.values()].map(layerParentOf).filter((parent) => parent !== 0);
+  const missing = [GLOBAL_LAYER, ...catalog.named.keys(), ...parents].filter((index) => !catalog.layers.has(index));
+  if (catalog.lost.length === 0 || missing.length === 0) return;
+  for (const [index, words] of findLostRecords(new Set(missing), catalog.groups)) {
+    const name = catalog.named.get(index) ?? Buffer.from(`lost-${index}`);
+    W.set(words, recordWord());
+    const at = layerRootBlockAt(recordWord());
+    catalog.layers.set(index, { index, words, oldRoot: [...W.subarray(at, at + 3)], name, damage: [] });
+    note(`the record of layer ${index} "${name.toString()}" was lost, and found where the catalog lay before`);
+  }
 }
 
 function bytesOf(record: number): Uint8Array {
@@ -285,13 +306,10 @@ function bringBackParents(catalog: CatalogLeft): void {
     const at = load(child);
     setLayerState(at, LAYER_SEALED);
     setLayerParent(at, Math.max(0, ...[...owners].filter((owner) => owner < parent)));
-    const lost = {
-      index: parent,
-      words: new Uint32Array(LAYER_WORDS),
-      oldRoot: child.oldRoot,
-      name: Buffer.from(`lost-${parent}`),
-      damage: [],
-    };
+    const name = catalog.named.get(parent) ?? Buffer.from(`lost-${parent}`);
+    const text = `the record of the layer is lost; it is put back as far as layer ${child.index} has it`;
+    const damage: Damage[] = [{ layer: parent, layerName: '', ino: 0, path: null, kind: 'tree', text }];
+    const lost = { index: parent, words: new Uint32Array(LAYER_WORDS), oldRoot: child.oldRoot, name, damage };
     store(lost);
     catalog.layers.set(parent, lost);
     return bringBackParents(catalog);
@@ -387,7 +405,7 @@ function repairLayer(layer: LayerLeft, catalog: CatalogLeft): void {
   setLayerNextIno(at, plan.nextIno);
   takeStock(layer.index, at);
   store(layer);
-  layer.damage = plan.damage;
+  layer.damage = [...layer.damage, ...plan.damage];
 }
 
 function sameRoot(a: readonly number[], b: readonly number[]): boolean {
