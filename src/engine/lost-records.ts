@@ -46,15 +46,26 @@ interface Candidate {
 /** Finds records of `wanted` layers by reading the whole device; `groups` as far as the catalog has them. */
 export function findLostRecords(wanted: ReadonlySet<LayerIndex>, groups: ReadonlyMap<number, GroupLeft>): Map<LayerIndex, Uint32Array> {
   const candidates = new Map<LayerIndex, Candidate>();
-  for (const block of catalogLeaves()) addCandidates(block, wanted, groups, candidates);
+  for (const { block, level } of catalogPages()) if (level === 0) addCandidates(block, wanted, groups, candidates);
   return new Map(Array.from(candidates, ([index, candidate]) => [index, candidate.words]));
 }
 
-/** Blocks that look like leaves of a catalog, present or past. */
-function* catalogLeaves(): Generator<BlockNumber> {
+export interface CatalogPage {
+  block: BlockNumber;
+  level: number;
+  generation: number;
+}
+
+/** Pages of earlier catalogs that may have been their roots, the likeliest first: the highest, and of those the newest. */
+export function formerRoots(): CatalogPage[] {
+  return Array.from(catalogPages()).sort((a, b) => b.level - a.level || b.generation - a.generation);
+}
+
+/** Blocks that look like pages of a catalog, present or past. */
+function* catalogPages(): Generator<CatalogPage> {
   for (let first = 4; first < W[TOTAL_BLOCKS]!; first += RUN_BLOCKS) {
     const count = Math.min(RUN_BLOCKS, W[TOTAL_BLOCKS]! - first);
-    const found = tryRead(first, count) ? leavesIn(first, count) : [];
+    const found = tryRead(first, count) ? pagesIn(first, count) : [];
     yield* found;
   }
 }
@@ -69,12 +80,12 @@ function tryRead(block: BlockNumber, count: number): boolean {
   }
 }
 
-function leavesIn(first: BlockNumber, count: number): BlockNumber[] {
-  const found: BlockNumber[] = [];
+function pagesIn(first: BlockNumber, count: number): CatalogPage[] {
+  const found: CatalogPage[] = [];
   for (let i = 0; i < count; i++) {
     const at = (i * BLOCK_BYTES) / 4;
-    if (words[at] === PAGE_MAGIC && words[at + 2] === first + i && words[at + 3] === CATALOG_OWNER && words[at + 5]! >>> 16 === 0)
-      found.push(first + i);
+    if (words[at] === PAGE_MAGIC && words[at + 2] === first + i && words[at + 3] === CATALOG_OWNER)
+      found.push({ block: first + i, level: words[at + 5]! >>> 16, generation: words[at + 4]! });
   }
   return found;
 }

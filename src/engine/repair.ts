@@ -81,7 +81,7 @@ import { forbidDeferral } from './deferral.js';
 import { readBlocks, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
-import { findLostRecords, type GroupLeft } from './lost-records.js';
+import { findLostRecords, formerRoots, type GroupLeft } from './lost-records.js';
 import { lostLayer, nameOf, withName } from './damage.js';
 import { extentStart, extentSum, seekExtent } from './extents.js';
 import { planLayer, type Damage, type Plan } from './mend.js';
@@ -205,11 +205,31 @@ function readCatalog(): CatalogLeft {
     note('the catalog of the last checkpoint cannot be read; the volume goes back to the checkpoint before');
     catalog = surveyCatalog();
   }
+  if (catalog.lost[0]?.level === -1) catalog = earlierCatalog() ?? catalog;
   for (const lost of catalog.lost) note(`the catalog: ${lost.message}`);
   bringBackRecordsOfLayers(catalog);
   if (!catalog.layers.has(GLOBAL_LAYER)) note('the global layer is lost');
   for (const [layer, name] of catalog.named) if (!catalog.layers.has(layer)) report.damage.push(lostLayer(layer, name));
   return catalog;
+}
+
+/** A whole catalog of an earlier checkpoint, where nothing leads to one any more. What it refers to may be gone since. */
+function earlierCatalog(): CatalogLeft | null {
+  const root = W.slice(CATALOG_ROOT, CATALOG_ROOT + 3);
+  for (const { block, generation } of formerRoots()) {
+    W[CATALOG_ROOT] = block;
+    W[CATALOG_ROOT + 2] = generation;
+    const noted = report.notes.length;
+    const catalog = surveyCatalog();
+    if (catalog.lost.length > 0 || !catalog.layers.has(GLOBAL_LAYER)) {
+      report.notes.length = noted;
+      continue;
+    }
+    note(`no checkpoint's catalog can be read; the one that was written for checkpoint ${generation} is taken`);
+    return catalog;
+  }
+  W.set(root, CATALOG_ROOT);
+  return null;
 }
 
 function surveyCatalog(): CatalogLeft {

@@ -96,6 +96,27 @@ test('a layer that lost something says so, and its files are in lost+found', asy
   });
 });
 
+test('without its catalog a volume goes back to an earlier one', async () => {
+  await withFolder((folder) => {
+    const path = makeVolume(folder);
+    openVolume(path, { cacheBytes: 4 * MIB });
+    const child = layerInfo('child').index;
+    put(child, make(child, ROOT, 'last'), 0, Buffer.from('last'));
+    closeVolume();
+    const image = readFileSync(path);
+    const generations = [0, 1].map((block) => image.readUInt32LE(block * 4096 + 12));
+    const root = image.readUInt32LE((generations[0]! > generations[1]! ? 0 : 4096) + 20);
+    overwrite(path, root * 4096, Buffer.alloc(4096));
+    const { errorCount, repair } = repairDevice(path, true, quiet);
+    assert.equal(errorCount, 0);
+    assert.match(repair!.notes.join(), /checkpoint/);
+    openVolume(path, { cacheBytes: 4 * MIB });
+    for (const name of ['base', 'child', 'clone']) assert.ok(find(layerInfo(name).index, ROOT, 'file5') > 0, name);
+    assertSound();
+    closeVolume();
+  });
+});
+
 /** The leaf of a layer that holds a name. */
 function leafWith(image: Buffer, name: string): number {
   for (let block = 4; block < image.length / 4096; block++) {
