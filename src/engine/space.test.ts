@@ -106,6 +106,25 @@ describe('space', () => {
     });
   });
 
+  test('small files lie behind one another, and so does what is appended to the last of them', async () => {
+    await withVolume(300 * MIB, () => {
+      const [first, second] = [10, 11];
+      const start = allocateBlocks(1, first, 0, 3);
+      assert.equal(allocateBlocks(1, first, start + 3, 2), start + 3);
+      assert.equal(allocateBlocks(1, second, 0, 1), start + 5);
+      const apart = allocateBlocks(1, first, start + 5, 1);
+      assert.ok(apart > start + 6, 'not among the small files that are still to come');
+      assert.equal(allocateBlocks(1, second, start + 6, 1), start + 6);
+      assert.equal(allocateBlocks(1, first, apart + 1, 1), apart + 1);
+      for (const [block, length] of [
+        [start, 7],
+        [apart, 2],
+      ] as const)
+        freeBlocks(block, length);
+      closeWindowsOf(1);
+    });
+  });
+
   test('a file that grows lies in one piece although another grows beside it', async () => {
     await withVolume(300 * MIB, () => {
       const goals = [0, 0];

@@ -70,6 +70,8 @@ export const WINDOW_PAGES: Ino = 0xffff_ffff;
 /** The catalog's pages have a window of their own; layer indices stay below CATALOG_OWNER. */
 const PAGES_PER_WINDOW = 64;
 const SHARED_PER_WINDOW = 512;
+/** A file that begins with so few blocks is taken for a small one. */
+const SMALL_BLOCKS_MAX = 16;
 /** A file that keeps growing gets room for four times what it asks, up to 8 MiB. */
 const FILE_WINDOW_MAX = 2048;
 
@@ -227,6 +229,25 @@ function windowFor(layer: LayerIndex, ino: Ino): number {
   return victim;
 }
 
+/**
+ * The window for `want` blocks of a file. Small files come one after another from the layer's shared window, in the order in
+ * which they are written, and the last of them goes on there while no other has come.
+ */
+function chooseWindow(layer: LayerIndex, ino: Ino, goal: BlockNumber, want: number): number {
+  if (ino === WINDOW_PAGES) return windowFor(layer, ino);
+  if (goal === 0) return windowFor(layer, want > SMALL_BLOCKS_MAX ? ino : WINDOW_SHARED);
+  const shared = findWindow(layer, WINDOW_SHARED);
+  return shared !== 0 && windowStart(shared) === goal ? shared : windowFor(layer, ino);
+}
+
+/** The window of (layer, ino), 0 if there is none. */
+function findWindow(layer: LayerIndex, ino: Ino): number {
+  for (let at = WINDOWS_AT; at < WINDOWS_AT + WINDOW_COUNT * WINDOW_WORDS; at += WINDOW_WORDS) {
+    if (windowLayer(at) === layer + 1 && windowIno(at) === ino) return at;
+  }
+  return 0;
+}
+
 function closeWindow(at: number): void {
   const length = windowLength(at);
   if (windowLayer(at) !== 0 && length > 0) {
@@ -277,12 +298,12 @@ export function allocateBlocks(layer: LayerIndex, ino: Ino, goal: BlockNumber, w
 }
 
 function allocateLocked(layer: LayerIndex, ino: Ino, goal: BlockNumber, want: number): BlockNumber {
-  let window = windowFor(layer, ino);
+  let window = chooseWindow(layer, ino, goal, want);
   if (windowLength(window) === 0) {
     const near = goal !== 0 ? goal : windowStart(window) !== 0 ? windowStart(window) : startOf(layer, ino);
     if (!refillWindow(window, near, want)) {
       closeAllWindows();
-      window = windowFor(layer, ino);
+      window = chooseWindow(layer, ino, goal, want);
       if (!refillWindow(window, near, want)) return 0;
     }
   }
@@ -354,7 +375,7 @@ export function chargeTo(layer: LayerIndex, counter: number): void {
   chargedCounter = counter;
 }
 
-/** `allocateBlocks` for data of the layer of the current operation. `ino` chooses the window: WINDOW_SHARED for small files. */
+/** `allocateBlocks` for data of the layer of the current operation. */
 export function allocateData(ino: Ino, goal: BlockNumber, want: number): BlockNumber {
   const block = allocateBlocks(chargedLayer, ino, goal, want);
   if (block === 0) fail('S3', chargedLayer, want);
