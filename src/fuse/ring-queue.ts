@@ -14,6 +14,7 @@
  * written over it; and when the reply is complete, that is noted before it is committed. So the next process finds for each
  * entry a request that it can serve, or a reply that it can commit: if that was committed already, the kernel says ENOENT.
  */
+import { performance } from 'node:perf_hooks';
 import { allowDeferral, deferredBlock, deferredCount, forbidDeferral, forgetDeferral } from '../engine/deferral.js';
 import { DEFERRED_BLOCKS_MAX, currentDevice } from '../engine/device.js';
 import { ReadPlan, planFd, provePlan } from '../engine/planned-read.js';
