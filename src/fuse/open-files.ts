@@ -89,6 +89,21 @@ export function forgetOpening(r: Request): void {
   endOpening(handle, layer, ino, contents);
 }
 
+/** Openings that there are now: handles with what they stand for. */
+export function listOpenings(): (readonly [handle: number, opening: Opening])[] {
+  return [...openings.all()];
+}
+
+/**
+ * Ends those of the openings that still last although the kernel does not know their inode any more: who died was just handed
+ * their RELEASE, and took it along. For a thread that serves no requests.
+ */
+export function endForgotten(listed: readonly (readonly [handle: number, opening: Opening])[], isKnown: (opening: Opening) => boolean): void {
+  for (const [handle, opening] of listed) {
+    if (openings.isOpen(handle) && !isKnown(opening)) endOpening(handle, opening.layer, opening.ino, opening.contents);
+  }
+}
+
 /** The layer whose contents the opening of the request shows: as a rule that of its inode. */
 export function shownLayer(r: Request): LayerIndex {
   const passes = (argument(r, P.HANDLE) & (PASSING | DIRECT)) === PASSING;

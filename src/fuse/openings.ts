@@ -109,7 +109,7 @@ export class Openings {
     for (let number = 1; number <= this.used(); number++) {
       const at = atOf(number);
       if (words[at + FLAGS] === 0 || words[at + UNIQUE] !== (lo | 0) || words[at + UNIQUE + 1] !== (hi | 0)) continue;
-      return (words[at + FLAGS]! | (number << NUMBER_SHIFT) | (words[at + GENERATION]! << GENERATION_SHIFT)) >>> 0;
+      return this.handle(number);
     }
     return 0;
   }
@@ -139,6 +139,20 @@ export class Openings {
       else openings.push(this.read(atOf(number)));
     }
     return openings;
+  }
+
+  /** The handles of all that is open, and what it is. */
+  *all(): Generator<readonly [handle: number, opening: Opening]> {
+    const { words } = this;
+    for (let number = 1; number <= this.used(); number++) {
+      const at = atOf(number);
+      if (words[at + FLAGS] !== 0) yield [this.handle(number), this.read(at)];
+    }
+  }
+
+  private handle(number: number): number {
+    const at = atOf(number);
+    return (this.words[at + FLAGS]! | (number << NUMBER_SHIFT) | (this.words[at + GENERATION]! << GENERATION_SHIFT)) >>> 0;
   }
 
   private read(at: number): Opening {

@@ -44,9 +44,9 @@ import {
   type ServingState,
   type Transport,
 } from './serving.js';
-import { backingTable, idleTable, sharedHolders } from './sharing.js';
+import { backingTable, idleTable, sharedHolders, useSharing } from './sharing.js';
 import { BEHIND_AT, mapTables, type Tables } from './tables.js';
-import { listNameless, reapForgotten, repairTables, wakeQueues, type Nameless, type Noted } from './takeover.js';
+import { listLeft, reapForgotten, repairTables, wakeQueues, type Left, type Noted } from './takeover.js';
 
 export type { Transport } from './serving.js';
 export type FuseOptions = ServingOptions;
@@ -85,7 +85,7 @@ export interface FuseSession {
 }
 
 const STOP_TIMEOUT_MS = 10_000;
-/** After a takeover, until files without names are freed that the kernel does not know. */
+/** After a takeover, until what the kernel does not know any more is let go. */
 const REAP_AFTER_MS = 5000;
 
 /** Mounts the volume. Throws LcfsError: `busy` if the mount point is taken, `invalid` if it can't be one, `io` if the kernel refuses. */
@@ -140,7 +140,7 @@ class Serving {
   readonly #contents: ReturnType<typeof contentSession> | undefined;
   readonly #threads: Threads;
   readonly #device: number;
-  readonly #nameless: readonly Nameless[];
+  readonly #left: Left | undefined;
   #reaping: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
   #hasEnded = false;
@@ -156,13 +156,15 @@ class Serving {
     this.#tables = mapTables(state.tables);
     if (state.entries >= 0) mapEntries(state.entries, state.entryCount);
     this.#noted = takeover ? repairTables(this.#tables, this.#device) : [];
-    this.#nameless = takeover ? listNameless() : [];
+    this.#left = takeover ? listLeft() : undefined;
     this.#behind = new BehindTable(this.#tables.memory, this.#tables.at + BEHIND_AT);
     this.#isHeld = sharedHolders(this.#tables);
     const task = { handle, tables: this.#tables, takeover, entryCount: state.entryCount, created: state.created };
     const removed = (layer: LayerIndex): void => closeIdle(idleTable(this.#tables), this.#device, layer);
     this.#contents = state.contents === null ? undefined : contentSession(state.contents, task, removed);
     const sharing = state.contents === null ? null : { contents: state.contents.mount };
+    // Openings may be ended here, too.
+    if (takeover && sharing !== null) useSharing(sharing, this.#tables, this.#device, (behind, number) => this.#tell(number, behind));
     const { devices, negotiated } = state.volume;
     this.#threads = new Threads({ ...task, devices, negotiated, service: 'volume', sharing }, (message) => this.#hear(message));
   }
@@ -201,7 +203,7 @@ class Serving {
     if (entries >= 0) wakeQueues([mountpoint, ...(contents === null ? [] : [`/proc/self/fd/${contents.mount}`])]);
     for (const { number, behind } of this.#noted) this.#tell(number, behind);
     announceLayerList(this.#device);
-    this.#reaping = setTimeout(() => reapForgotten(this.#tables, this.#device, this.#nameless), REAP_AFTER_MS).unref();
+    this.#reaping = setTimeout(() => reapForgotten(this.#tables, this.#device, this.#left!), REAP_AFTER_MS).unref();
   }
 
   async #end(): Promise<void> {

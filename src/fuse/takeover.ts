@@ -10,8 +10,9 @@ import { allowedCpus, pinThread } from '../linux/affinity.js';
 import { closeBacking } from './backing.js';
 import { BehindTable, type Behind } from './behind.js';
 import { reapIfForgotten } from './forget.js';
-import { recount, useOpenFiles } from './open-files.js';
-import { Openings } from './openings.js';
+import { kernelKnows, kernelKnowsShared } from './notify.js';
+import { endForgotten, listOpenings, recount, useOpenFiles } from './open-files.js';
+import { DIRECT, Openings, PASSING } from './openings.js';
 import { recountShared, sharedHolders } from './sharing.js';
 import { BEHIND_AT, OPENINGS_AT, type Tables } from './tables.js';
 
@@ -54,17 +55,17 @@ function ask(directory: string): void {
   }
 }
 
-/** A file without a name, of which the dead process may have read the FORGET. */
-export interface Nameless {
-  readonly layer: LayerIndex;
-  readonly ino: Ino;
+/** What the dead process may have taken along: FORGETs of files without names, and RELEASEs (over io_uring). */
+export interface Left {
+  readonly nameless: readonly { readonly layer: LayerIndex; readonly ino: Ino }[];
+  readonly openings: ReturnType<typeof listOpenings>;
 }
 
-/** All files without names, before anything is served. */
-export function listNameless(): Nameless[] {
-  const found: Nameless[] = [];
-  for (const layer of allLayers()) for (const ino of orphansOf(layer)) found.push({ layer, ino });
-  return found;
+/** All files without names, and all openings, before anything is served. */
+export function listLeft(): Left {
+  const nameless: { layer: LayerIndex; ino: Ino }[] = [];
+  for (const layer of allLayers()) for (const ino of orphansOf(layer)) nameless.push({ layer, ino });
+  return { nameless, openings: listOpenings() };
 }
 
 function* allLayers(): Generator<LayerIndex> {
@@ -78,10 +79,13 @@ function* allLayers(): Generator<LayerIndex> {
 }
 
 /**
- * Frees those that the kernel does not know. To be called a while after they were listed: a file that was just made without a
- * name is not known before its maker has taken the answer.
+ * Ends openings and frees files that the kernel does not know. To be called a while after they were listed: a file that was
+ * just made without a name is not known before its maker has taken the answer.
  */
-export function reapForgotten(tables: Tables, device: number, nameless: readonly Nameless[]): void {
+export function reapForgotten(tables: Tables, device: number, { nameless, openings }: Left): void {
+  endForgotten(openings, ({ flags, layer, ino }) =>
+    (flags & (PASSING | DIRECT)) === 0 ? kernelKnows(device, layer, ino) : kernelKnowsShared(device, layer, ino),
+  );
   const isHeld = sharedHolders(tables);
   for (const { layer, ino } of nameless) reapIfForgotten(device, layer, ino, isHeld);
 }

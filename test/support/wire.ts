@@ -25,6 +25,8 @@ export interface RawRequest {
   readonly gid?: number;
   /** The task that asks; 1 if it is all the same. */
   readonly task?: number;
+  /** Both words of the unique number; the next even one by default. */
+  readonly unique?: readonly [number, number];
   /** Length of the message, if it is to be another than it should. */
   readonly length?: number;
   /** Extensions, in units of 8 bytes, that the header claims. */
@@ -55,9 +57,9 @@ let unique = 0;
 
 function header(raw: RawRequest, length: number): Uint8Array {
   const { node } = raw;
-  unique += 2;
+  const [lo, hi] = raw.unique ?? [(unique += 2), 0];
   const low = node.raw ?? nodeLow(node.ino ?? 0);
-  const words = [length, raw.opcode, unique, 0, low, node.layer, raw.uid ?? 0, raw.gid ?? 0, raw.task ?? 1, raw.extensions ?? 0];
+  const words = [length, raw.opcode, lo, hi, low, node.layer, raw.uid ?? 0, raw.gid ?? 0, raw.task ?? 1, raw.extensions ?? 0];
   return wordBytes(words);
 }
 

@@ -1,0 +1,54 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { Random } from '../../test/support/volume.js';
+import { COUNTED, OPENINGS_BYTES, Openings, PASSING, flagsOf, type Opening } from './openings.js';
+
+const memory = (): SharedArrayBuffer => new SharedArrayBuffer(OPENINGS_BYTES);
+
+describe('the table of openings', () => {
+  it('knows what a handle stands for until it is closed, and who opened it', () => {
+    const table = new Openings(memory(), 0);
+    const handle = table.add(PASSING, 8, 1, 7, 12, 3, 40);
+    assert.equal(flagsOf(handle), PASSING);
+    assert.deepEqual(table.openingOf(handle), { flags: PASSING, layer: 7, ino: 12, contents: 3, backing: 40 } satisfies Opening);
+    assert.deepEqual([table.handleOf(8, 1), table.handleOf(8, 2), table.handleOf(10, 1)], [handle, 0, 0]);
+    assert.equal(table.isOpen(handle), true);
+    table.remove(handle);
+    assert.equal(table.isOpen(handle), false);
+    assert.equal(table.handleOf(8, 1), 0);
+  });
+
+  it('never takes a later opening for an earlier one', () => {
+    const table = new Openings(memory(), 0);
+    const first = table.add(COUNTED, 2, 0, 1, 2, 0, 0);
+    table.remove(first);
+    const second = table.add(COUNTED, 4, 0, 1, 2, 0, 0);
+    assert.notEqual(second, first);
+    assert.deepEqual([table.isOpen(first), table.isOpen(second)], [false, true]);
+  });
+
+  it('is the same for who comes after a death, wherever that was', (t) => {
+    const chance = new Random();
+    t.diagnostic(`LCFS_SEED=${chance.seed}`);
+    const bytes = memory();
+    const words = new Int32Array(bytes);
+    const open = new Map<number, number>();
+    let table = new Openings(bytes, 0);
+    for (let i = 1; i < 20_000; i++) {
+      if (chance.below(5) < 3 || open.size === 0) open.set(table.add(COUNTED, i, 0, 1, i, 0, 0), i);
+      else {
+        const [handle] = chance.pick([...open.keys()].slice(0, 20).map((key) => [key]));
+        table.remove(handle!);
+        open.delete(handle!);
+      }
+      if (chance.below(1000) > 0) continue;
+      // The stack is lost, as if its changes had not been completed.
+      words[0] = chance.next();
+      table = new Openings(bytes, 0);
+      const left = table.recover().map(({ ino }) => ino);
+      assert.deepEqual(left.toSorted((a, b) => a - b), [...open.values()]);
+      for (const handle of open.keys()) assert.ok(table.isOpen(handle));
+    }
+    assert.equal([...table.all()].length, open.size);
+  });
+});
