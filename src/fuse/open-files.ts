@@ -98,7 +98,10 @@ export function listOpenings(): (readonly [handle: number, opening: Opening])[] 
  * Ends those of the openings that still last although the kernel does not know their inode any more: who died was just handed
  * their RELEASE, and took it along. For a thread that serves no requests.
  */
-export function endForgotten(listed: readonly (readonly [handle: number, opening: Opening])[], isKnown: (opening: Opening) => boolean): void {
+export function endForgotten(
+  listed: readonly (readonly [handle: number, opening: Opening])[],
+  isKnown: (opening: Opening) => boolean,
+): void {
   for (const [handle, opening] of listed) {
     if (openings.isOpen(handle) && !isKnown(opening)) endOpening(handle, opening.layer, opening.ino, opening.contents);
   }

@@ -46,7 +46,10 @@ describe('the table of openings', () => {
       words[0] = chance.next();
       table = new Openings(bytes, 0);
       const left = table.recover().map(({ ino }) => ino);
-      assert.deepEqual(left.toSorted((a, b) => a - b), [...open.values()]);
+      assert.deepEqual(
+        left.toSorted((a, b) => a - b),
+        [...open.values()],
+      );
       for (const handle of open.keys()) assert.ok(table.isOpen(handle));
     }
     assert.equal([...table.all()].length, open.size);
