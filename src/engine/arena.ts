@@ -15,7 +15,7 @@
  *   FRAMES     frame tables of the pager, hash buckets, then the frames themselves, page aligned
  *   RUN        pages on their way to the device, in runs
  *   GROUPS     counters of the block groups
- *   BITMAPS    allocation bitmap and two bitmaps of pending frees
+ *   BITMAPS    allocation bitmap, two bitmaps of pending frees, and one of fresh data
  *   LOG        memory of the intent log, a file of its own that is mapped here (log-memory.ts); its ring is mapped twice
  */
 import { addressOf } from '../linux/libc.js';
@@ -117,6 +117,16 @@ export const SCRUB_MENDED = 88;
 export const SCRUB_PASSES = 89;
 export const SCRUB_ENDED = 90;
 export const SCRUB_FOUND = 91;
+/** Blocks of the device that belong to the intent log. */
+export const LOG_BLOCKS = 62;
+/** Where the log begins that belongs to the last complete checkpoint: position in blocks, number of the batch, generation. */
+export const LOG_START = 63;
+export const LOG_START_SEQUENCE = 64;
+export const LOG_START_GENERATION = 65;
+/** 1 while the log of the checkpoint that the volume was opened at has still to be replayed. */
+export const REPLAY_PENDING = 66;
+/** Operations that were replayed when the volume was opened. */
+export const REPLAYED = 67;
 const GLOBALS_WORDS = 1024;
 /** 1 MiB: long enough that the device's cost per request does not count. */
 export const RUN_BLOCKS = 256;
@@ -161,6 +171,9 @@ export let GROUP_DIRTY = 0;
 export let GROUP_PENDING = 0;
 export let BITMAP_AT = 0;
 export let PENDING_AT = 0;
+/** Bits of data blocks that no batch of the log refers to yet, and which groups have any. */
+export let FRESH_AT = 0;
+export let GROUP_FRESH = 0;
 /** Memory of the intent log. */
 export let LOG_AT = 0;
 /** Words of one bitmap over all groups. */
@@ -207,6 +220,8 @@ function layRegions(frames: number, groupsMax: number, logWords: number, skewWor
   BITMAP_WORDS = groupsMax * (GROUP_BLOCKS / 32);
   BITMAP_AT = take(BITMAP_WORDS);
   PENDING_AT = take(BITMAP_WORDS * 2);
+  FRESH_AT = take(BITMAP_WORDS);
+  GROUP_FRESH = take(groupsMax);
   LOG_AT = take(logWords);
   return at;
 }

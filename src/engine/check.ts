@@ -32,6 +32,7 @@ import {
   LAYER_REMOVING,
   LAYER_SEALED,
   LINK,
+  LOG_START_BLOCK,
   LOST_FOUND_INO,
   LOST_OWNER,
   NAME,
@@ -87,6 +88,7 @@ import {
   CHECKPOINT_MUTEX,
   GENERATION,
   LAYER_COUNT,
+  LOG_BLOCKS,
   NEXT_LAYER,
   RUN_AT,
   TOTAL_BLOCKS,
@@ -214,6 +216,7 @@ function isMarked(block: BlockNumber, count: number): boolean {
 /** Superblocks and both copies of each group's bitmap. */
 function markFixed(): void {
   mark(0, 2, 'superblocks');
+  mark(LOG_START_BLOCK, W[LOG_BLOCKS]!, 'intent log');
   for (let group = 0; group < groupCount(); group++) mark(bitmapBlock(group, 0), 2, `bitmap of group ${group}`);
 }
 

@@ -37,6 +37,10 @@ import {
   setSuperblockHashKey0,
   setSuperblockHashKey1,
   setSuperblockLayers,
+  setSuperblockLogBlocks,
+  setSuperblockLogGeneration,
+  setSuperblockLogPosition,
+  setSuperblockLogSequence,
   setSuperblockMagic,
   setSuperblockNextLayer,
   setSuperblockUuid0,
@@ -57,6 +61,10 @@ import {
   GROUP_DIRTY,
   HASH_KEY,
   LAYER_COUNT,
+  LOG_BLOCKS,
+  LOG_START,
+  LOG_START_GENERATION,
+  LOG_START_SEQUENCE,
   NEXT_LAYER,
   RUN_AT,
   TOTAL_BLOCKS,
@@ -71,10 +79,11 @@ import { discardBlocks, flushDevice, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { closeLog, dropClosed } from './log.js';
+import { noteLogStart } from './log-device.js';
 import { writeDirtyPages } from './pager.js';
 import { CHECKPOINT_FAILED, refuseIfReadOnly, stopChanges, takesChanges } from './read-only.js';
 import { saveAllSlots } from './slots.js';
-import { bitmapBlock, closeIdleWindows, freedBlocks, groupCount, groupImage, pendingBlocks, settlePending } from './space.js';
+import { bitmapBlock, closeIdleWindows, forgetFresh, freedBlocks, groupCount, groupImage, pendingBlocks, settlePending } from './space.js';
 import { releasePath, valueOf } from './tree.js';
 
 /** The superblock waits here while pages are written; the run buffer has a page to spare for it. */
@@ -161,11 +170,13 @@ function closeGeneration(superblock: Uint32Array, cleanlyClosed: boolean): void 
     settleGroups();
     writeGroupImages();
     releasePath();
+    noteLogStart();
     drawSuperblock(cleanlyClosed);
     superblock.set(W.subarray(RUN_AT, RUN_AT + BLOCK_WORDS));
     Atomics.store(I, CHANGED, 0);
     Atomics.store(I, GENERATION, W[GENERATION]! + 1);
     closeLog();
+    forgetFresh();
   } finally {
     releasePath();
     unlockExclusive(CATALOG_LOCK);
@@ -225,6 +236,10 @@ function drawSuperblock(cleanlyClosed: boolean): void {
   setSuperblockFreeBlocks(at, W[FREE_BLOCKS]! + pendingBlocks());
   setSuperblockLayers(at, W[LAYER_COUNT]!);
   setSuperblockCleanlyClosed(at, cleanlyClosed ? 1 : 0);
+  setSuperblockLogBlocks(at, W[LOG_BLOCKS]!);
+  setSuperblockLogPosition(at, W[LOG_START]!);
+  setSuperblockLogSequence(at, W[LOG_START_SEQUENCE]!);
+  setSuperblockLogGeneration(at, W[LOG_START_GENERATION]!);
 }
 
 function writeSuperblock(superblock: Uint32Array, closed: number): void {

@@ -10,7 +10,8 @@
  *  E3  No stored block is all zeros.
  *  E4  `blocks` of the inode is the number of blocks its extents cover.
  *  E5  A block may be overwritten in place only if the layer of the operation owns it and it was allocated in the current
- *      generation: nobody else refers to it then, neither another layer nor a checkpoint.
+ *      generation, and since the last batch of the log was closed: nobody else refers to it then, neither another layer nor a
+ *      checkpoint nor the log on the device.
  */
 import { EXTENT, EXTENT_BLOCKS_MAX, type BlockNumber, type Ino } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
@@ -97,8 +98,8 @@ export function extentSum(at: number, index: number): number {
   return W[at + EXTENT_WORDS + index]!;
 }
 
-/** E5. */
-export function isOverwritable(at: number): boolean {
+/** Whether the layer of the operation wrote the extent in the current generation: only then may it grow, too. */
+export function isRecent(at: number): boolean {
   return extentOwner(at) === opLayer() && extentGeneration(at) === generation();
 }
 
@@ -214,7 +215,7 @@ export function map(ino: Ino, fileBlock: number, block: BlockNumber, count: numb
 /** Lets the extent in front grow by as many of the blocks as belong to it and fit; returns how many. */
 function growBefore(ino: Ino, fileBlock: number, block: BlockNumber, count: number, sums: Uint32Array, from: number): number {
   const before = extentBefore(ino, fileBlock);
-  if (before === 0 || !isOverwritable(before)) return 0;
+  if (before === 0 || !isRecent(before)) return 0;
   const length = extentLength(before);
   if (extentStart + length !== fileBlock || extentBlock(before) + length !== block) return 0;
   const more = Math.min(count, EXTENT_BLOCKS_MAX - length);

@@ -12,7 +12,28 @@
  */
 import { BLOCK_BYTES, BLOCK_WORDS } from '../layout/constants.js';
 import { W } from '../layout/memory.js';
-import { logMagic, logRingWords, logVersion, setLogMagic, setLogRingWords, setLogVersion } from '../layout/records.js';
+import {
+  loadLogSide,
+  logBlockA,
+  logBlockB,
+  logFlushedA,
+  logFlushedB,
+  logMagic,
+  logRingWords,
+  logSequenceA,
+  logSequenceB,
+  logVersion,
+  setLogBlockA,
+  setLogBlockB,
+  setLogFlushedA,
+  setLogFlushedB,
+  setLogMagic,
+  setLogRingWords,
+  setLogSequenceA,
+  setLogSequenceB,
+  setLogVersion,
+  storeLogSide,
+} from '../layout/records.js';
 import { createMemoryFile, mapMemoryFile } from '../linux/memory-file.js';
 import { LOG_AT, THREADS_MAX, addressOfWord, type ArenaShape } from './arena.js';
 import { LcfsError } from './errors.js';
@@ -106,6 +127,30 @@ export function appliedAt(index: number): number {
 
 export function overwriteAt(thread: number): number {
   return LOG_AT + OVERWRITES_FROM + thread * OVERWRITE_WORDS;
+}
+
+// How far the entries are on the device. The fields have two sets, so that they change together whenever the process dies.
+
+/** Position up to which the entries are on the device. */
+export function flushedTo(): number {
+  return loadLogSide(LOG_AT) === 0 ? logFlushedA(LOG_AT) : logFlushedB(LOG_AT);
+}
+
+/** Where on the device the next batch goes, counted in blocks, modulo 2^32. */
+export function nextBatchBlock(): number {
+  return loadLogSide(LOG_AT) === 0 ? logBlockA(LOG_AT) : logBlockB(LOG_AT);
+}
+
+export function nextBatchSequence(): number {
+  return loadLogSide(LOG_AT) === 0 ? logSequenceA(LOG_AT) : logSequenceB(LOG_AT);
+}
+
+export function setBatches(flushed: number, block: number, sequence: number): void {
+  const side = 1 - loadLogSide(LOG_AT);
+  (side === 0 ? setLogFlushedA : setLogFlushedB)(LOG_AT, flushed);
+  (side === 0 ? setLogBlockA : setLogBlockB)(LOG_AT, block);
+  (side === 0 ? setLogSequenceA : setLogSequenceB)(LOG_AT, sequence);
+  storeLogSide(LOG_AT, side);
 }
 
 /** Bytes before the ring, for those who look at a memory from outside. */

@@ -9,17 +9,6 @@
  * What is not in the log is done again from the checkpoint: copies of tree pages, counting of pages, block groups, and the
  * reclaiming of removed layers.
  *
- * An entry: length in words, generation, origin (low, high word), place; then items, each beginning with a word that says
- * which it is:
- *   TREE    owner                        the records that follow belong to this layer's tree or to the catalog
- *   PUT     record                       a record as it lies in a tree page: key0, type and length, hi, lo, value
- *   DELETE  key0, type, hi, lo
- *   ALLOC   block, count                 data blocks that were allocated
- *   FREE    block, count                 data blocks that were freed
- *   STATE   layer, LAYER_STATE_WORDS     the layer's record, without what is counted again
- *   NEW     layer, parent, quota, time   a layer was made: seconds (low, high word), nanoseconds
- *   GROW    blocks                       the volume has this many blocks
- *
  * Invariants
  *  LG1  An operation appends no more words than it was admitted for, so appending never fails.
  *  LG2  Entries lie between tail and head; those of generations up to that of a complete checkpoint mean nothing, and go when
@@ -50,7 +39,8 @@ import { useCatalog } from './catalog.js';
 import { nowHi, nowLo, nowNsec } from './clock.js';
 import { fail } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
-import { ringAt } from './log-memory.js';
+import { ALLOC, DELETE, ENTRY, FREE, GROW, LAYER_STATE_WORDS, NEW, PUT, STATE, TREE } from './log-items.js';
+import { flushedTo, nextBatchBlock, nextBatchSequence, ringAt, setBatches } from './log-memory.js';
 import {
   ALLOCATED,
   KEY_WORDS,
@@ -71,16 +61,6 @@ import {
 import { carriesOrigin, markApplied, originHi, originLo, originPlace } from './origins.js';
 import { slotRecord } from './slots.js';
 import { find, recordWords } from './tree.js';
-
-export const ENTRY = { length: 0, generation: 1, originLo: 2, originHi: 3, place: 4, items: 5 } as const;
-export const TREE = 1;
-export const PUT = 2;
-export const DELETE = 3;
-export const ALLOC = 4;
-export const FREE = 5;
-export const STATE = 6;
-export const NEW = 7;
-export const GROW = 8;
 
 /** What lies in the pages that an operation changes is what it logs; keys that go count less than what held them. */
 const WORDS_PER_BLOCK = 512;
@@ -240,9 +220,6 @@ function putRuns(): void {
   }
 }
 
-/** Words of STATE behind the layer's index. */
-export const LAYER_STATE_WORDS = 7;
-
 function putState(layer: LayerIndex, record: number): void {
   W[to] = STATE;
   W[to + 1] = layer;
@@ -284,5 +261,7 @@ export function closeLog(): void {
 
 /** The checkpoint of the generation that was closed last is complete: its entries are not needed any more. */
 export function dropClosed(): void {
-  if (I[LOGGING] !== 0) storeLogTail(LOG_AT, I[LOG_CLOSED]!);
+  if (I[LOGGING] === 0) return;
+  storeLogTail(LOG_AT, I[LOG_CLOSED]!);
+  if (((I[LOG_CLOSED]! - flushedTo()) | 0) > 0) setBatches(I[LOG_CLOSED]!, nextBatchBlock(), nextBatchSequence());
 }

@@ -1,5 +1,6 @@
 /**
- * The maintenance thread: checkpoints when something changed, and gives back the space of removed layers and freed blocks.
+ * The maintenance thread: checkpoints when something changed, writes the intent log out in between, and gives back the space of
+ * removed layers and freed blocks.
  *
  * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
  */
@@ -8,9 +9,11 @@ import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
 import { checkpoint, checkpointUnsettled, settle } from './checkpoint.js';
+import { makeDurable } from './durability.js';
 import { LcfsError } from './errors.js';
 import { listLayers } from './layers.js';
 import { isLogFilling } from './log.js';
+import { hasUnflushed } from './log-device.js';
 import { panic, ringMaintenance } from './operation.js';
 import { takesChanges } from './read-only.js';
 import { countOrphans, reapAllOrphans } from './orphans.js';
@@ -18,19 +21,26 @@ import { reclaimStep } from './reclaim.js';
 
 /** Steps of reclaiming between looks at the clock. */
 const STEPS_PER_LOOK = 16;
+/** The log is written out so often, while something happens: with the time that takes, no more than a second's work can be lost. */
+const LOG_INTERVAL_MS = 500;
 
 /** Works until `stopMaintenance`. Blocks its thread. */
 export function runMaintenance(): void {
   let last = performance.now();
+  let logged = last;
   while (Atomics.load(I, MAINTENANCE_STOP) === 0) {
     settle();
     const more = reclaimSome();
     const due = performance.now() - last >= I[SYNC_INTERVAL_MS]!;
     if (due || I[DIRTY_PAGES]! > I[FRAME_LIMIT]! >>> 2 || isLogFilling()) {
-      tryCheckpoint();
-      last = performance.now();
+      tryChange(checkpoint);
+      last = logged = performance.now();
+    } else if (performance.now() - logged >= LOG_INTERVAL_MS) {
+      logged = performance.now();
+      if (hasUnflushed()) tryChange(makeDurable);
     }
-    if (!more) sleepUntilRung(Math.max(1, I[SYNC_INTERVAL_MS]! - (performance.now() - last)));
+    const now = performance.now();
+    if (!more) sleepUntilRung(Math.max(1, Math.min(I[SYNC_INTERVAL_MS]! - (now - last), LOG_INTERVAL_MS - (now - logged))));
   }
 }
 
@@ -55,10 +65,10 @@ export function checkpointForCaller(): number {
 }
 
 /** A device that failed has been reported when the volume became read-only; reads go on. Anything else ends the process. */
-function tryCheckpoint(): void {
+function tryChange(work: () => void): void {
   if (!takesChanges()) return;
   try {
-    checkpoint();
+    work();
   } catch (error) {
     if (!(error instanceof LcfsError)) panic(error);
   }

@@ -48,7 +48,7 @@ import { readBlocks } from './device.js';
 import { BlockError, LcfsError, fail } from './errors.js';
 import { extentStart, extentSum, replaceSums, seekExtent } from './extents.js';
 import { countOut, makeLayer } from './layers.js';
-import { ALLOC, DELETE, ENTRY, FREE, GROW, LAYER_STATE_WORDS, NEW, PUT, STATE, TREE } from './log.js';
+import { ALLOC, DELETE, ENTRY, FREE, GROW, NEW, PUT, STATE, TREE, itemWords } from './log-items.js';
 import { overwriteAt, ringAt } from './log-memory.js';
 import { abandon, beginWrite, end } from './operation.js';
 import { markApplied } from './origins.js';
@@ -99,28 +99,6 @@ function keepOrigin(at: number): void {
   const lo = W[at + ENTRY.originLo]!;
   const hi = W[at + ENTRY.originHi]!;
   if ((lo | hi) !== 0) markApplied(lo, hi, W[at + ENTRY.place]!);
-}
-
-/** Words of an item. */
-function itemWords(at: number): number {
-  switch (W[at]) {
-    case TREE:
-    case GROW:
-      return 2;
-    case PUT:
-      return 1 + recordWords(at + 1);
-    case DELETE:
-      return 5;
-    case ALLOC:
-    case FREE:
-      return 3;
-    case STATE:
-      return 2 + LAYER_STATE_WORDS;
-    case NEW:
-      return 7;
-    default:
-      return fail('LG2', W[at]!);
-  }
 }
 
 // 1

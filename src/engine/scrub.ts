@@ -57,6 +57,7 @@ import {
   GENERATION,
   SCRUB_BELL,
   SCRUB_DAMAGED,
+  LOG_BLOCKS,
   SCRUB_DONE,
   SCRUB_ENDED,
   SCRUB_FOUND,
@@ -186,7 +187,8 @@ export function scrubOnce(): boolean {
   W[SCRUB_DONE] = 0;
   W[SCRUB_DAMAGED] = 0;
   W[SCRUB_MENDED] = 0;
-  W[SCRUB_TOTAL] = W[TOTAL_BLOCKS]! - W[FREE_BLOCKS]! - pendingBlocks();
+  // The intent log is read when it is needed, and means nothing before and after.
+  W[SCRUB_TOTAL] = W[TOTAL_BLOCKS]! - W[FREE_BLOCKS]! - pendingBlocks() - W[LOG_BLOCKS]!;
   W[SCRUB_STATE] = RUNNING;
   logged = 0;
   try {

@@ -22,7 +22,7 @@
  *  S3  An operation allocates only what it was admitted for, so allocation within one never fails.
  */
 import { writeSync } from 'node:fs';
-import { CATALOG_OWNER, GROUP_BLOCKS, type BlockNumber, type Ino, type LayerIndex } from '../layout/constants.js';
+import { CATALOG_OWNER, GROUP_BLOCKS, LOG_START_BLOCK, type BlockNumber, type Ino, type LayerIndex } from '../layout/constants.js';
 import { I, W } from '../layout/memory.js';
 import {
   WINDOW_WORDS,
@@ -50,7 +50,10 @@ import {
   GROUP_FREE,
   GROUP_PENDING,
   GROUPS_MAX,
+  FRESH_AT,
+  GROUP_FRESH,
   IDLE_TICK,
+  LOG_BLOCKS,
   PENDING_AT,
   PENDING_BLOCKS,
   RESERVE_BLOCKS,
@@ -60,7 +63,7 @@ import {
   WINDOW_COUNT,
   WINDOW_TICK,
 } from './arena.js';
-import { fail } from './errors.js';
+import { LcfsError, fail } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { ALLOCATED, FREED, noteRun } from './notes.js';
 
@@ -83,12 +86,12 @@ export function groupCount(): number {
 
 /** First block of the group that may hold anything but the volume's own structures. */
 export function groupDataStart(group: number): BlockNumber {
-  return group === 0 ? 4 : group * GROUP_BLOCKS + 2;
+  return group === 0 ? LOG_START_BLOCK + W[LOG_BLOCKS]! : group * GROUP_BLOCKS + 2;
 }
 
 /** The block of copy 0 or 1 of a group's bitmap. */
 export function bitmapBlock(group: number, copy: number): BlockNumber {
-  return groupDataStart(group) - 2 + copy;
+  return group === 0 ? 2 + copy : group * GROUP_BLOCKS + copy;
 }
 
 // Bits
@@ -377,7 +380,10 @@ export function chargeTo(layer: LayerIndex, counter: number): void {
 
 /** `allocateBlocks` for data of the layer of the current operation. */
 export function allocateData(ino: Ino, goal: BlockNumber, want: number): BlockNumber {
-  const block = allocateBlocks(chargedLayer, ino, goal, want);
+  lockExclusive(SPACE_LOCK);
+  const block = allocateLocked(chargedLayer, ino, goal, want);
+  if (block !== 0) markFresh(block, allocatedLength);
+  unlockExclusive(SPACE_LOCK);
   if (block === 0) fail('S3', chargedLayer, want);
   W[chargedCounter]! += allocatedLength;
   noteRun(ALLOCATED, block, allocatedLength);
@@ -398,6 +404,29 @@ export function closeWindowsOf(layer: LayerIndex): void {
     if (windowLayer(at) === layer + 1) closeWindow(at);
   }
   unlockExclusive(SPACE_LOCK);
+}
+
+// Fresh data
+
+/** The blocks belong to operations that no batch of the log has yet. */
+function markFresh(block: BlockNumber, count: number): void {
+  setBits(FRESH_AT, block, count);
+  const last = Math.floor((block + count - 1) / GROUP_BLOCKS);
+  for (let group = Math.floor(block / GROUP_BLOCKS); group <= last; group++) W[GROUP_FRESH + group] = 1;
+}
+
+/** Whether a data block was allocated since the last batch of the log and the last checkpoint were closed. */
+export function isFreshBlock(block: BlockNumber): boolean {
+  return bitIsSet(FRESH_AT, block);
+}
+
+/** A batch or a generation is closed: what was allocated is not to be overwritten in place any more. The checkpoint lock is held exclusively. */
+export function forgetFresh(): void {
+  for (let group = 0; group < groupCount(); group++) {
+    if (W[GROUP_FRESH + group] === 0) continue;
+    W.fill(0, FRESH_AT + group * GROUP_WORDS, FRESH_AT + (group + 1) * GROUP_WORDS);
+    W[GROUP_FRESH + group] = 0;
+  }
 }
 
 // Admission
@@ -529,7 +558,11 @@ export function loadGroup(group: number, at: number): void {
 /** Takes blocks that are free in the checkpoint, as the log says that they were allocated after it. */
 export function takeBlocks(block: BlockNumber, count: number): void {
   lockExclusive(SPACE_LOCK);
-  if (!allBitsAre(BITMAP_AT, block, count, false)) fail('LG3', block, count);
+  const isFree = block + count <= W[TOTAL_BLOCKS]! && allBitsAre(BITMAP_AT, block, count, false);
+  if (!isFree) {
+    unlockExclusive(SPACE_LOCK);
+    throw new LcfsError('corrupt', `the intent log gives out block ${block}, which is in use (LG3)`);
+  }
   setBits(BITMAP_AT, block, count);
   chargeGroups(block, count, 1);
   W[FREE_BLOCKS]! -= count;

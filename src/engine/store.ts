@@ -22,10 +22,10 @@ import { reportCorruption } from './corruption.js';
 import { forbidDeferral } from './deferral.js';
 import { readBlocks, writeBlocks } from './device.js';
 import { fail } from './errors.js';
-import { extentBefore, extentStart, extentSum, isOverwritable, map, nextExtent, replaceSums, seekExtent, unmap } from './extents.js';
+import { extentBefore, extentStart, extentSum, isRecent, map, nextExtent, replaceSums, seekExtent, unmap } from './extents.js';
 import { abandon, opLayer, opRecord } from './operation.js';
 import { noteOverwrite } from './overwrites.js';
-import { allocateData, allocatedLength, freeData } from './space.js';
+import { allocateData, allocatedLength, freeData, isFreshBlock } from './space.js';
 
 /** 1 MiB, and one block more for a piece that does not begin at a block. */
 export const STORE_BLOCKS_MAX = 257;
@@ -125,7 +125,8 @@ function survey(ino: Ino, first: number, count: number): void {
 }
 
 function surveyExtent(at: number, first: number, count: number): void {
-  const held = isOverwritable(at) ? OVERWRITABLE : extentOwner(at) === opLayer() ? OWN : INHERITED;
+  const held = extentOwner(at) === opLayer() ? OWN : INHERITED;
+  const recent = isRecent(at);
   const from = Math.max(first, extentStart);
   const to = Math.min(first + count, extentStart + extentLength(at));
   for (let block = from; block < to; block++) {
@@ -133,7 +134,7 @@ function surveyExtent(at: number, first: number, count: number): void {
     oldBlock[row] = extentBlock(at) + block - extentStart;
     oldSum[row] = extentSum(at, block - extentStart);
     oldStart[row] = extentStart;
-    holding[row] = held;
+    holding[row] = recent && isFreshBlock(oldBlock[row]!) ? OVERWRITABLE : held;
   }
 }
 

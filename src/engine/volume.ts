@@ -18,6 +18,7 @@ import {
   FORMAT_VERSION,
   GROUP,
   GROUP_BLOCKS,
+  LOG_START_BLOCK,
   PAGE_MAGIC,
   REMOVING,
   SUPERBLOCK_MAGIC,
@@ -41,6 +42,10 @@ import {
   superblockHashKey0,
   superblockHashKey1,
   superblockLayers,
+  superblockLogBlocks,
+  superblockLogGeneration,
+  superblockLogPosition,
+  superblockLogSequence,
   superblockMagic,
   superblockNextLayer,
   superblockUuid0At,
@@ -61,10 +66,16 @@ import {
   HASH_KEY,
   LAYER_COUNT,
   LOG_AT,
+  LOG_BLOCKS,
+  LOG_START,
+  LOG_START_GENERATION,
+  LOG_START_SEQUENCE,
   NEXT_LAYER,
   OPENED_CLEAN,
   OPENED_GENERATION,
   REMOVING_LAYERS,
+  REPLAYED,
+  REPLAY_PENDING,
   RESERVE_BLOCKS,
   RUN_AT,
   SPACE_LOCK,
@@ -83,7 +94,8 @@ import { descriptorDevice, readBlocks, readBlocksDirect, useDevice, type Device 
 import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
 import { beginLogging, logGrowth } from './log.js';
-import { clearLog, createLogMemory, holdsLog, logWordsFor, mapLogMemory, type LogMemory } from './log-memory.js';
+import { logBlocksFor, readBatches } from './log-device.js';
+import { clearLog, createLogMemory, holdsLog, logWordsFor, mapLogMemory, setBatches, type LogMemory } from './log-memory.js';
 import { keepLeftOrphans } from './maintenance.js';
 import { keepApplied } from './origins.js';
 import { mendOverwrites, replayLog } from './replay.js';
@@ -105,7 +117,7 @@ const BITMAP_COPIES = 2;
  * being completed. An even number, so that the next superblock goes where the older one lies.
  */
 const GENERATIONS_CUT_OFF = 2;
-/** The first pages of the catalog lie here. */
+/** The first pages of the catalog lie in so many blocks behind the log. */
 const START_BLOCKS = 256;
 const BLKGETSIZE64 = 0x80081272;
 
@@ -117,7 +129,7 @@ export interface VolumeHandle {
   readonly directFd: number;
   readonly readOnly: boolean;
   readonly arena: ArenaShape;
-  /** Memory of the intent log; null for a volume that is only read. */
+  /** Memory of the intent log; null while a volume is formatted. */
   readonly log: LogMemory | null;
 }
 
@@ -133,6 +145,8 @@ export interface VolumeInfo {
   openedClean: boolean;
   /** The checkpoint that the volume was opened at. */
   openedGeneration: number;
+  /** Operations behind that checkpoint that the intent log made good. */
+  replayed: number;
 }
 
 let current: VolumeHandle | null = null;
@@ -234,10 +248,15 @@ function prepareDevice(fd: number, path: string, options: FormatOptions): number
 
 /** Whether a device holds a volume, be it a damaged one: superblocks or tree pages lie where a volume begins. */
 function isVolume(fd: number): boolean {
-  const start = Buffer.alloc(START_BLOCKS * BLOCK_BYTES);
-  const bytes = readSync(fd, start, 0, start.length, 0);
+  const behindLog = LOG_START_BLOCK + logBlocksFor(Math.floor(sizeOf(fd) / BLOCK_BYTES));
+  return holdsMagic(fd, 0) || holdsMagic(fd, behindLog);
+}
+
+function holdsMagic(fd: number, block: number): boolean {
+  const blocks = Buffer.alloc(START_BLOCKS * BLOCK_BYTES);
+  const bytes = readSync(fd, blocks, 0, blocks.length, block * BLOCK_BYTES);
   for (let at = 0; at + BLOCK_BYTES <= bytes; at += BLOCK_BYTES)
-    if ([SUPERBLOCK_MAGIC, PAGE_MAGIC].includes(start.readUInt32LE(at))) return true;
+    if ([SUPERBLOCK_MAGIC, PAGE_MAGIC].includes(blocks.readUInt32LE(at))) return true;
   return false;
 }
 
@@ -277,6 +296,8 @@ function writeEmptyVolume(blocks: number): void {
   randomFillSync(W.subarray(UUID, UUID + 4));
   randomFillSync(W.subarray(HASH_KEY, HASH_KEY + 2));
   W[RESERVE_BLOCKS] = reserveFor(blocks);
+  W[LOG_BLOCKS] = logBlocksFor(blocks);
+  W[LOG_START_SEQUENCE] = 1;
   for (let group = 0; group < groupCount(); group++) loadGroup(group, 0);
   useCatalog();
   createTree();
@@ -336,7 +357,7 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   const readOnly = options.readOnly === true;
   const fd = openDevice(path, { readOnly, supervised: options.supervised === true });
   const directFd = openDirect(fd);
-  const log = readOnly ? null : (options.log ?? makeOwnLog());
+  const log = options.log ?? makeOwnLog();
   try {
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
     const isTrial = readOnly && options.forRepair === true;
@@ -344,8 +365,8 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
     current = openArena(fd, directFd, path, readOnly, cacheBytes, groupsFor(sizeOf(fd)), log, device);
     loadSuperblock(path, sizeOf(fd));
     if (options.forRepair === true) {
-      if (log !== null) clearLog(log);
-    } else takeUp(path, log, options.takeover === true);
+      clearLog(log);
+    } else takeUp(path, log, options.takeover === true, readOnly);
     return current;
   } catch (error) {
     current = null;
@@ -354,20 +375,40 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   }
 }
 
-/** Makes ready for changes, after replaying those that the process before made and no checkpoint has. */
-function beginLog(log: LogMemory, takeover: boolean): void {
-  if (takeover && holdsLog() && isLogOfVolume()) takeOver();
-  else {
-    clearLog(log);
-    W.copyWithin(logUuid0At(LOG_AT), UUID, UUID + 4);
-    markInUse();
-    beginLogging();
-  }
+/** Makes ready for changes, after replaying those that were made before and that no checkpoint has. */
+function beginLog(log: LogMemory, takeover: boolean, readOnly: boolean): void {
+  if (takeover && holdsLog() && isLogOfVolume()) return takeOver();
+  clearLog(log);
+  W.copyWithin(logUuid0At(LOG_AT), UUID, UUID + 4);
+  setBatches(0, W[LOG_START]!, W[LOG_START_SEQUENCE]!);
+  const batches = W[OPENED_CLEAN] === 1 ? 0 : readBatches();
+  if (readOnly) replayBatches(batches);
+  else openForChanges(batches);
 }
 
+/**
+ * The checkpoint of nothing still says that the log is to be replayed, so that a crash in between changes nothing. Then
+ * everything is in a checkpoint of its own, and the log begins anew.
+ */
+function openForChanges(batches: number): void {
+  I[REPLAY_PENDING] = batches > 0 ? 1 : 0;
+  markInUse();
+  replayBatches(batches);
+  I[REPLAY_PENDING] = 0;
+  beginLogging();
+  if (batches === 0) return;
+  Atomics.store(I, CHANGED, 1);
+  checkpoint();
+}
+
+function replayBatches(batches: number): void {
+  if (batches > 0) W[REPLAYED] = replayLog(W[LOG_START_GENERATION]!).entries;
+}
+
+/** Whether the memory holds the log of this volume, and nobody else had the volume since. */
 function isLogOfVolume(): boolean {
   for (let word = 0; word < 4; word++) if (W[logUuid0At(LOG_AT) + word] !== W[UUID + word]) return false;
-  return true;
+  return logGeneration(LOG_AT) > W[OPENED_GENERATION]!;
 }
 
 /**
@@ -375,9 +416,9 @@ function isLogOfVolume(): boolean {
  * nothing has to be written, and V1 holds as the log knows which generations were open.
  */
 function takeOver(): void {
-  const opened = W[OPENED_GENERATION]!;
+  const opened = W[LOG_START_GENERATION]!;
   while (W[GENERATION]! <= logGeneration(LOG_AT)) W[GENERATION]! += GENERATIONS_CUT_OFF;
-  replayLog(opened);
+  W[REPLAYED] = replayLog(opened).entries;
   keepApplied();
   if (W[OPENED_CLEAN] === 1) markInUse();
   beginLogging();
@@ -396,10 +437,10 @@ function makeOwnLog(): LogMemory {
 }
 
 /** What repair finds out and does by itself. */
-function takeUp(path: string, log: LogMemory | null, takeover: boolean): void {
+function takeUp(path: string, log: LogMemory, takeover: boolean, readOnly: boolean): void {
   loadBitmaps(path);
   countRemoving();
-  if (log !== null) beginLog(log, takeover);
+  beginLog(log, takeover, readOnly);
 }
 
 /** Nothing has been written yet: if this fails half-way, the next opening finds what this one found. */
@@ -484,6 +525,10 @@ function takeSuperblock(at: number): void {
   W[LAYER_COUNT] = superblockLayers(at);
   W[OPENED_CLEAN] = superblockCleanlyClosed(at);
   W[RESERVE_BLOCKS] = reserveFor(W[TOTAL_BLOCKS]!);
+  W[LOG_BLOCKS] = superblockLogBlocks(at);
+  W[LOG_START] = superblockLogPosition(at);
+  W[LOG_START_SEQUENCE] = superblockLogSequence(at);
+  W[LOG_START_GENERATION] = superblockLogGeneration(at);
 }
 
 function loadBitmaps(path: string): void {
@@ -597,5 +642,6 @@ export function volumeInfo(): VolumeInfo {
     created: new Date((W[CREATED]! + W[CREATED + 1]! * 2 ** 32) * 1000),
     openedClean: W[OPENED_CLEAN] === 1,
     openedGeneration: W[OPENED_GENERATION]!,
+    replayed: W[REPLAYED]!,
   };
 }

@@ -4,17 +4,14 @@
  * What there is to know of a file is in the nodeid. OPEN is answered nevertheless (ENOSYS would spare it) because only it
  * can refuse to open a file of a sealed layer for writing, and says who may write through mappings (open-files.ts). Reading does not change the access time, as on a file system mounted noatime; it changes when it is set.
  */
-import { checkpoint } from '../engine/checkpoint.js';
+import { syncLayer } from '../engine/durability.js';
 import { SEEK_DATA, SEEK_HOLE, allocate, copyRange, seekData, write } from '../engine/file.js';
-import { DEVICE_FAILED, FSYNC_STRICT } from '../engine/arena.js';
 import { foundAt, getInode, inodeSize } from '../engine/inode.js';
 import { anyOrphans } from '../engine/orphans.js';
 import { beginRead, end, opRecord } from '../engine/operation.js';
 import { LAYER_WRITABLE, type Ino, type LayerIndex } from '../layout/constants.js';
-import { W } from '../layout/memory.js';
 import { layerState } from '../layout/records.js';
-import { EDQUOT, EINVAL, EIO, ENFILE, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
-import { succeeds } from './failure.js';
+import { EDQUOT, EINVAL, ENFILE, ENOSPC, ENXIO, EPERM, EROFS, ETXTBSY } from '../linux/errno.js';
 import { truncate } from './inodes.js';
 import { isPrivate, isSynthetic, nodeIno } from './node.js';
 import { mayBeMapped, noteOpen, recordOpening, shownLayer } from './open-files.js';
@@ -159,10 +156,9 @@ function sizeOf(layer: LayerIndex, ino: Ino): number {
   return failed < 0 ? failed : inodeSize(foundAt);
 }
 
-/** Without the strict mode what was written becomes durable with the next checkpoint, soon and in order. */
-export function syncFile(_r: Request): number {
-  if (W[DEVICE_FAILED] !== 0) return -EIO;
-  return W[FSYNC_STRICT] === 0 || succeeds(checkpoint) ? 0 : -EIO;
+/** fsync, fdatasync and what is written with O_SYNC, for files and directories: what it promises the layer says, or the daemon. */
+export function syncFile(r: Request): number {
+  return syncLayer(layerOf(r));
 }
 
 export function allocateRange(r: Request): number {

@@ -7,10 +7,14 @@ export type BlockNumber = number;
 /** Inode number within a layer: 2 (ROOT_INO) to 2^31 - 1, as a FUSE nodeid keeps one bit for itself. */
 export type Ino = number;
 
-export const FORMAT_VERSION = 2;
+export const FORMAT_VERSION = 3;
 /** "LCFS" and "LCFP" read as little-endian words. */
 export const SUPERBLOCK_MAGIC = 0x5346434c;
 export const PAGE_MAGIC = 0x5046434c;
+/** "LCFB": a batch of the intent log. */
+export const BATCH_MAGIC = 0x4246434c;
+/** First block of the intent log: behind the superblocks and the bitmap of the first group. */
+export const LOG_START_BLOCK = 4;
 
 export const BLOCK_BYTES = 4096;
 export const BLOCK_WORDS = BLOCK_BYTES / 4;
@@ -62,6 +66,10 @@ export const NAME = 5;
 export const GROUP = 6;
 /** Key0 0: (0, REMOVING, 0, layer index). */
 export const REMOVING = 7;
+
+/** Bits of a layer's flags: what fsync promises, if it is not what the daemon says. */
+export const LAYER_FSYNC_STRICT = 1;
+export const LAYER_FSYNC_RELAXED = 2;
 
 export const LAYER_WRITABLE = 1;
 export const LAYER_SEALED = 2;

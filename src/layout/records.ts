@@ -111,6 +111,76 @@ export const superblockCleanlyClosedAt = (at: number): number => at + 20;
 export const superblockCleanlyClosed = (at: number): number => W[at + 20]!;
 export const setSuperblockCleanlyClosed = (at: number, value: number): void => void (W[at + 20] = value);
 
+/** Size of the intent log, which begins at block 4, in blocks: a power of two. */
+export const superblockLogBlocksAt = (at: number): number => at + 21;
+export const superblockLogBlocks = (at: number): number => W[at + 21]!;
+export const setSuperblockLogBlocks = (at: number, value: number): void => void (W[at + 21] = value);
+
+/** Position of the first batch of the log that belongs to this checkpoint, counted in blocks. */
+export const superblockLogPositionAt = (at: number): number => at + 22;
+export const superblockLogPosition = (at: number): number => W[at + 22]!;
+export const setSuperblockLogPosition = (at: number, value: number): void => void (W[at + 22] = value);
+
+/** Number of that batch. */
+export const superblockLogSequenceAt = (at: number): number => at + 23;
+export const superblockLogSequence = (at: number): number => W[at + 23]!;
+export const setSuperblockLogSequence = (at: number, value: number): void => void (W[at + 23] = value);
+
+/** Entries and batches of higher generations are not in this checkpoint. */
+export const superblockLogGenerationAt = (at: number): number => at + 24;
+export const superblockLogGeneration = (at: number): number => W[at + 24]!;
+export const setSuperblockLogGeneration = (at: number, value: number): void => void (W[at + 24] = value);
+
+// Header of a batch of the intent log; entries follow, in whole blocks
+
+/** Size of the record in words. */
+export const BATCH_WORDS = 16;
+
+/** BATCH_MAGIC. */
+export const batchMagicAt = (at: number): number => at;
+export const batchMagic = (at: number): number => W[at]!;
+export const setBatchMagic = (at: number, value: number): void => void (W[at] = value);
+
+/** Crc32 of header and entries from word 2 of the header on. */
+export const batchChecksumAt = (at: number): number => at + 1;
+export const batchChecksum = (at: number): number => W[at + 1]!;
+export const setBatchChecksum = (at: number, value: number): void => void (W[at + 1] = value);
+
+/** Length of the entries in words. */
+export const batchWordsAt = (at: number): number => at + 2;
+export const batchWords = (at: number): number => W[at + 2]!;
+export const setBatchWords = (at: number, value: number): void => void (W[at + 2] = value);
+
+/** Number of the batch: one more than that of the batch before. */
+export const batchSequenceAt = (at: number): number => at + 3;
+export const batchSequence = (at: number): number => W[at + 3]!;
+export const setBatchSequence = (at: number, value: number): void => void (W[at + 3] = value);
+
+/** Generation that was open when the batch was written. */
+export const batchGenerationAt = (at: number): number => at + 4;
+export const batchGeneration = (at: number): number => W[at + 4]!;
+export const setBatchGeneration = (at: number, value: number): void => void (W[at + 4] = value);
+
+/** Volume id, first word. */
+export const batchUuid0At = (at: number): number => at + 5;
+export const batchUuid0 = (at: number): number => W[at + 5]!;
+export const setBatchUuid0 = (at: number, value: number): void => void (W[at + 5] = value);
+
+/** Volume id. */
+export const batchUuid1At = (at: number): number => at + 6;
+export const batchUuid1 = (at: number): number => W[at + 6]!;
+export const setBatchUuid1 = (at: number, value: number): void => void (W[at + 6] = value);
+
+/** Volume id. */
+export const batchUuid2At = (at: number): number => at + 7;
+export const batchUuid2 = (at: number): number => W[at + 7]!;
+export const setBatchUuid2 = (at: number, value: number): void => void (W[at + 7] = value);
+
+/** Volume id, last word. */
+export const batchUuid3At = (at: number): number => at + 8;
+export const batchUuid3 = (at: number): number => W[at + 8]!;
+export const setBatchUuid3 = (at: number, value: number): void => void (W[at + 8] = value);
+
 // Header of a tree page (a 4 KiB block of a layer tree or of the catalog)
 
 /** Size of the record in words. */
@@ -496,7 +566,7 @@ export const layerCursorLoAt = (at: number): number => at + 17;
 export const layerCursorLo = (at: number): number => W[at + 17]!;
 export const setLayerCursorLo = (at: number, value: number): void => void (W[at + 17] = value);
 
-/** Reserved for marks of the drivers. */
+/** LAYER_FSYNC_STRICT or LAYER_FSYNC_RELAXED. Zero: fsync does what the daemon says. */
 export const layerFlagsAt = (at: number): number => at + 18;
 export const layerFlags = (at: number): number => W[at + 18]!;
 export const setLayerFlags = (at: number, value: number): void => void (W[at + 18] = value);
@@ -660,3 +730,39 @@ export const setLogUuid3 = (at: number, value: number): void => void (W[at + 9] 
 export const logAppliedAt = (at: number): number => at + 10;
 export const logApplied = (at: number): number => W[at + 10]!;
 export const setLogApplied = (at: number, value: number): void => void (W[at + 10] = value);
+
+/** Which of the two sets of fields that follow counts, 0 or 1. */
+export const logSideAt = (at: number): number => at + 11;
+export const loadLogSide = (at: number): number => Atomics.load(I, at + 11);
+export const storeLogSide = (at: number, value: number): void => void Atomics.store(I, at + 11, value);
+export const addLogSide = (at: number, value: number): number => Atomics.add(I, at + 11, value);
+
+/** Position up to which the entries are on the device. */
+export const logFlushedAAt = (at: number): number => at + 12;
+export const logFlushedA = (at: number): number => W[at + 12]!;
+export const setLogFlushedA = (at: number, value: number): void => void (W[at + 12] = value);
+
+/** Position on the device where the next batch goes, counted in blocks. */
+export const logBlockAAt = (at: number): number => at + 13;
+export const logBlockA = (at: number): number => W[at + 13]!;
+export const setLogBlockA = (at: number, value: number): void => void (W[at + 13] = value);
+
+/** Number of the next batch. */
+export const logSequenceAAt = (at: number): number => at + 14;
+export const logSequenceA = (at: number): number => W[at + 14]!;
+export const setLogSequenceA = (at: number, value: number): void => void (W[at + 14] = value);
+
+/** The same again. */
+export const logFlushedBAt = (at: number): number => at + 15;
+export const logFlushedB = (at: number): number => W[at + 15]!;
+export const setLogFlushedB = (at: number, value: number): void => void (W[at + 15] = value);
+
+/** The same again. */
+export const logBlockBAt = (at: number): number => at + 16;
+export const logBlockB = (at: number): number => W[at + 16]!;
+export const setLogBlockB = (at: number, value: number): void => void (W[at + 16] = value);
+
+/** The same again. */
+export const logSequenceBAt = (at: number): number => at + 17;
+export const logSequenceB = (at: number): number => W[at + 17]!;
+export const setLogSequenceB = (at: number, value: number): void => void (W[at + 17] = value);

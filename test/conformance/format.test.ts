@@ -101,7 +101,8 @@ test('a volume is what docs/FORMAT.md says', async () => {
     make(path);
     const reader = new Reader(readFileSync(path));
     const superblock = words(reader.superblock);
-    assert.deepEqual([superblock[2], superblock[4], superblock[7], superblock[19], superblock[20]], [2, 4096, 3, 3, 1]);
+    assert.deepEqual([superblock[2], superblock[4], superblock[7], superblock[19], superblock[20]], [3, 4096, 3, 3, 1]);
+    assert.deepEqual([superblock[21], superblock[24]], [64, superblock[3]], 'a log that begins behind this checkpoint');
 
     const catalog = reader.catalog();
     const name = catalog.find((each) => each.type === 2 && each.k0 === 2)!;
@@ -153,7 +154,7 @@ test('a volume is what docs/FORMAT.md says', async () => {
     const bitmap = reader.block(2 + group.readUInt32LE(0));
     assert.equal(group.readUInt32LE(8), crc32(bitmap));
     const isTaken = (at: number): boolean => (bitmap[at >>> 3]! & (1 << (at & 7))) !== 0;
-    assert.ok([0, 1, 2, 3, block!, first![2]!, 4096, 32_767].every(isTaken));
+    assert.ok([0, 1, 2, 3, 4, 67, block!, first![2]!, 4096, 32_767].every(isTaken));
     let free = 0;
     for (let at = 0; at < 32_768; at++) if (!isTaken(at)) free++;
     assert.equal(free, group.readUInt32LE(4));

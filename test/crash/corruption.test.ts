@@ -12,7 +12,7 @@ import { LcfsError } from '../../src/engine/errors.js';
 import { read, write } from '../../src/engine/file.js';
 import { createLayer, findLayer } from '../../src/engine/layers.js';
 import { create, lookup } from '../../src/engine/namespace.js';
-import { blockIsTaken } from '../../src/engine/space.js';
+import { blockIsTaken, groupDataStart } from '../../src/engine/space.js';
 import { abandonVolume, closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { EIO, ENOENT } from '../../src/linux/errno.js';
 import { ioBuffer } from '../../src/linux/libc.js';
@@ -51,7 +51,7 @@ function make(path: string): number[] {
   fill(createLayer('clone', { parent: 'base' }), 'clone', 3);
   closeVolume();
   openVolume(path, OPTIONS);
-  const blocks = Array.from({ length: 2048 }, (_, block) => block).filter((block) => block > 3 && blockIsTaken(block));
+  const blocks = Array.from({ length: 2048 }, (_, block) => block).filter((block) => block >= groupDataStart(0) && blockIsTaken(block));
   abandonVolume();
   return blocks;
 }

@@ -1,6 +1,9 @@
 /** Requests that follow from their number alone: what is done twice in two volumes, or again after a death, comes to the same. */
-import type { LayerIndex } from '../../src/layout/constants.js';
+import assert from 'node:assert/strict';
+import type { Ino, LayerIndex } from '../../src/layout/constants.js';
+import { EINVAL, EISDIR } from '../../src/linux/errno.js';
 import { PUNCH_HOLE, KEEP_SIZE, allocate, truncate } from '../../src/engine/file.js';
+import { lastUnlinkedIno, reapOrphan } from '../../src/engine/namespace.js';
 import { setOrigin } from '../../src/engine/origins.js';
 import { removeXattr, setXattr } from '../../src/engine/xattr.js';
 import { DIRECTORY, ROOT, bytesOf, find, linkTo, make, makeSymlink, move, put, remove, removeDir } from './files.js';
@@ -32,9 +35,11 @@ function perform(layer: LayerIndex, random: Random): void {
       break;
     case 4:
       remove(layer, ROOT, name);
+      reapOrphan(layer, lastUnlinkedIno);
       break;
     case 5:
       move(layer, ROOT, name, ROOT, other);
+      reapOrphan(layer, lastUnlinkedIno);
       break;
     case 6:
       truncate(layer, ino, random.below(2_000_000), false);
@@ -54,10 +59,16 @@ function perform(layer: LayerIndex, random: Random): void {
       else if (ino !== ROOT) linkTo(layer, ino, ROOT, other);
       break;
     case 11:
-      put(layer, ino, random.below(1_000_000), Buffer.alloc(random.below(3_000_000), 1 + random.below(250)));
+      putWhole(layer, ino, random.below(1_000_000), Buffer.alloc(random.below(3_000_000), 1 + random.below(250)));
       break;
     default:
       // Small and at few offsets, so that much is overwritten in place.
-      put(layer, ino, random.below(8) * 3000, Buffer.alloc(1 + random.below(200_000), 1 + random.below(250)));
+      putWhole(layer, ino, random.below(8) * 3000, Buffer.alloc(1 + random.below(200_000), 1 + random.below(250)));
   }
+}
+
+/** There is room for everything: what is no file refuses, anything else is written. */
+function putWhole(layer: LayerIndex, ino: Ino, offset: number, data: Uint8Array): void {
+  const written = put(layer, ino, offset, data);
+  assert.ok(written === data.length || written === -EISDIR || written === -EINVAL, `wrote ${written} of ${data.length} bytes`);
 }

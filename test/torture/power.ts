@@ -5,7 +5,7 @@
  *   1. the volume opens, and check finds nothing wrong, contents included;
  *   2. it holds exactly one of the states that the life went through, so what is missing is missing from the end (the prefix
  *      property): no operation in part, none without those before it;
- *   3. that state is no older than the last one that was acknowledged as durable before the cut;
+ *   3. that state is no older than the last one that was acknowledged as durable before the cut, by the log or a checkpoint;
  *   4. what was left behind – nameless files, removed layers – can be cleaned away, and the volume is sound after that.
  *
  * One of the cuts is where the next life begins, so that cuts of volumes that were cut before are met, too, and cuts while
@@ -19,6 +19,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { checkpoint } from '../../src/engine/checkpoint.js';
 import { checkVolume } from '../../src/engine/check.js';
+import { makeDurable } from '../../src/engine/durability.js';
 import { reapLeftOrphans, reclaimAll } from '../../src/engine/maintenance.js';
 import { abandonVolume, formatVolume, openVolume, volumeInfo } from '../../src/engine/volume.js';
 import { digestVolume, digestedBytes } from '../support/digest.js';
@@ -226,6 +227,7 @@ class Recorder {
     for (let step = 0; step < steps; step++) {
       this.#act(true);
       if (oneIn(this.#random, 12)) this.#acknowledged(checkpoint);
+      else if (oneIn(this.#random, 4)) this.#acknowledged(makeDurable);
     }
   }
 

@@ -1,0 +1,304 @@
+/**
+ * The intent log on the device: the entries of the log's memory, written in *batches* to a ring of blocks that was set aside when
+ * the volume was formatted. After a power cut they lead from the last checkpoint to the last batch that is whole.
+ *
+ * Writing a batch:
+ *  1. With the checkpoint lock held exclusively, so between operations: what was appended since the last batch is the batch,
+ *     and data blocks that it refers to are not overwritten in place any more.
+ *  2. It is written behind the batch before, a header in front, and the device is flushed: that covers the data, too.
+ *
+ * Whoever needs what was done until now on the device waits for the batch that is being written, and then writes one with
+ * everything that has come up meanwhile (`flushLog`): so those who wait share batches.
+ *
+ * Invariants
+ *  LD1  A batch is written after the one before was flushed. So all batches but the last one that is found are whole, with
+ *       their data; whether the last one has its data the checksums of its blocks tell.
+ *  LD2  Batches and checkpoints take turns (CHECKPOINT_MUTEX), so the batches behind a checkpoint hold all that was done
+ *       since, and a checkpoint that is being written needs none of them.
+ *  LD3  A batch counts only if it has the number that is due and a generation beyond that of the checkpoint. What an earlier
+ *       opening of the volume left has a lower one (V1).
+ */
+import { writeSync } from 'node:fs';
+import {
+  BATCH_MAGIC,
+  BLOCK_BYTES,
+  BLOCK_WORDS,
+  CATALOG_OWNER,
+  EXTENT,
+  LOG_START_BLOCK,
+  type BlockNumber,
+  type LayerIndex,
+} from '../layout/constants.js';
+import { I, W } from '../layout/memory.js';
+import {
+  BATCH_WORDS,
+  EXTENT_WORDS,
+  batchChecksum,
+  batchGeneration,
+  batchMagic,
+  batchSequence,
+  batchUuid0At,
+  batchWords,
+  extentBlock,
+  extentLength,
+  extentOwner,
+  loadLogHead,
+  logRingWords,
+  setBatchChecksum,
+  setBatchGeneration,
+  setBatchMagic,
+  setBatchSequence,
+  setBatchWords,
+  storeLogHead,
+} from '../layout/records.js';
+import { crc32 } from '../linux/libc.js';
+import {
+  CHECKPOINT_LOCK,
+  CHECKPOINT_MUTEX,
+  GENERATION,
+  LOGGING,
+  LOG_AT,
+  LOG_BLOCKS,
+  LOG_START,
+  LOG_START_GENERATION,
+  LOG_START_SEQUENCE,
+  REPLAY_PENDING,
+  RUN_AT,
+  RUN_BLOCKS,
+  UUID,
+  addressOfWord,
+} from './arena.js';
+import { flushDevice, readBlocks, writeBlocks } from './device.js';
+import { BlockError, LcfsError } from './errors.js';
+import { lockExclusive, unlockExclusive } from './locks.js';
+import { flushedTo, nextBatchBlock, nextBatchSequence, ringAt, setBatches } from './log-memory.js';
+import { ALLOC, ENTRY, FREE, PUT, TREE, itemWords } from './log-items.js';
+import { CHECKPOINT_FAILED, stopChanges } from './read-only.js';
+import { forgetFresh } from './space.js';
+import { recordType, valueOf } from './tree.js';
+
+/** 1/64 of the volume, 64 KiB at least and 32 MiB at most: as much as the log's memory holds. */
+const LOG_BLOCKS_MIN = 16;
+const LOG_BLOCKS_MAX = 8192;
+
+/** Blocks to set aside for the log of a volume of so many blocks. */
+export function logBlocksFor(blocks: number): number {
+  return 2 ** Math.floor(Math.log2(Math.min(LOG_BLOCKS_MAX, Math.max(LOG_BLOCKS_MIN, blocks >>> 6))));
+}
+
+// Writing
+
+/** Notes where the log of the generation that begins will lie, for the superblock of the one that is closed. */
+export function noteLogStart(): void {
+  if (I[REPLAY_PENDING] !== 0) return;
+  W[LOG_START_GENERATION] = W[GENERATION]!;
+  if (I[LOGGING] === 0) return;
+  W[LOG_START] = nextBatchBlock();
+  W[LOG_START_SEQUENCE] = nextBatchSequence();
+}
+
+/** Whether all that was logged up to a position is on the device. */
+function isFlushed(position: number): boolean {
+  return ((flushedTo() - position) | 0) >= 0;
+}
+
+/** Whether there is something that a power cut would undo. */
+export function hasUnflushed(): boolean {
+  return I[LOGGING] !== 0 && !isFlushed(loadLogHead(LOG_AT));
+}
+
+/**
+ * Returns true when everything that was logged before the call is on the device; false if it takes a checkpoint to get it
+ * there, as the log has no room for it. Throws LcfsError('io') if the device failed; no change is begun after that.
+ */
+export function flushLog(): boolean {
+  const target = loadLogHead(LOG_AT);
+  if (isFlushed(target)) return true;
+  lockExclusive(CHECKPOINT_MUTEX);
+  try {
+    return isFlushed(target) || writeBatch();
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    stopChanges(CHECKPOINT_FAILED, error.message);
+    throw new LcfsError('io', `the intent log cannot be written: ${error.message}`);
+  } finally {
+    unlockExclusive(CHECKPOINT_MUTEX);
+  }
+}
+
+function blocksFor(words: number): number {
+  return Math.ceil((BATCH_WORDS + words) / BLOCK_WORDS);
+}
+
+function writeBatch(): boolean {
+  const from = flushedTo();
+  const block = nextBatchBlock();
+  const used = (block - W[LOG_START]!) >>> 0;
+  const end = closeBatch(from, W[LOG_BLOCKS]! - used);
+  if (end < 0) return false;
+  const words = (end - from) >>> 0;
+  drawHeader(from, words);
+  putBatch(block, from, words);
+  flushDevice();
+  setBatches(end, block + blocksFor(words), nextBatchSequence() + 1);
+  return true;
+}
+
+/** Returns the position where the batch ends, modulo 2^32, or -1 if it has more than `blocksMax` blocks. */
+function closeBatch(from: number, blocksMax: number): number {
+  lockExclusive(CHECKPOINT_LOCK);
+  const end = loadLogHead(LOG_AT) >>> 0;
+  const fits = blocksFor((end - from) >>> 0) <= blocksMax;
+  if (fits) forgetFresh();
+  unlockExclusive(CHECKPOINT_LOCK);
+  return fits ? end : -1;
+}
+
+/** Makes the header at RUN_AT. */
+function drawHeader(from: number, words: number): void {
+  const at = RUN_AT;
+  W.fill(0, at, at + BATCH_WORDS);
+  setBatchMagic(at, BATCH_MAGIC);
+  setBatchWords(at, words);
+  setBatchSequence(at, nextBatchSequence());
+  setBatchGeneration(at, W[GENERATION]!);
+  W.copyWithin(batchUuid0At(at), UUID, UUID + 4);
+  const sum = crc32(0, addressOfWord(at) + 8, BATCH_WORDS * 4 - 8);
+  setBatchChecksum(at, crc32(sum, addressOfWord(ringAt(from)), words * 4));
+}
+
+/** Writes header and entries by way of the run buffer. */
+function putBatch(block: number, from: number, words: number): void {
+  let filled = BATCH_WORDS;
+  for (let done = 0, at = block; done < words;) {
+    const part = Math.min(words - done, RUN_BLOCKS * BLOCK_WORDS - filled);
+    W.copyWithin(RUN_AT + filled, ringAt(from + done), ringAt(from + done) + part);
+    filled += part;
+    done += part;
+    const blocks = Math.ceil(filled / BLOCK_WORDS);
+    W.fill(0, RUN_AT + filled, RUN_AT + blocks * BLOCK_WORDS);
+    putRun(at, blocks);
+    at += blocks;
+    filled = 0;
+  }
+}
+
+/** Writes blocks of the run buffer to a position of the ring, in two parts where that ends. */
+function putRun(position: number, blocks: number): void {
+  const first = position & (W[LOG_BLOCKS]! - 1);
+  const before = Math.min(blocks, W[LOG_BLOCKS]! - first);
+  writeBlocks(LOG_START_BLOCK + first, before, addressOfWord(RUN_AT));
+  if (before < blocks) writeBlocks(LOG_START_BLOCK, blocks - before, addressOfWord(RUN_AT + before * BLOCK_WORDS));
+}
+
+// Reading after a crash
+
+/** The batch that was read last: positions of its entries in the memory. */
+let lastFrom = 0;
+let sequence = 0;
+let position = 0;
+
+/** Brings the batches behind the checkpoint into the log's memory, which is empty. Returns how many there are. */
+export function readBatches(): number {
+  let batches = 0;
+  position = W[LOG_START]!;
+  sequence = W[LOG_START_SEQUENCE]!;
+  try {
+    while (readBatch()) batches++;
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    writeSync(2, `lcfs: the intent log ends where it cannot be read: ${error.message}\n`);
+  }
+  if (batches > 0 && !hasItsData(lastFrom)) {
+    storeLogHead(LOG_AT, lastFrom);
+    batches--;
+    sequence--;
+  }
+  // Where the next batch would go does not matter: a checkpoint comes first, and its log begins where nothing of this one lies.
+  setBatches(loadLogHead(LOG_AT), position, sequence);
+  return batches;
+}
+
+function blockAt(at: number): BlockNumber {
+  return LOG_START_BLOCK + (at & (W[LOG_BLOCKS]! - 1));
+}
+
+/** Reads the batch at `position`; false if none is there that counts. */
+function readBatch(): boolean {
+  readBlocks(blockAt(position), 1, addressOfWord(RUN_AT));
+  if (!isDue(RUN_AT)) return false;
+  const words = batchWords(RUN_AT);
+  const head = loadLogHead(LOG_AT);
+  if (head + words > logRingWords(LOG_AT))
+    throw new LcfsError('state', 'the memory of the intent log is smaller than the log on the device; open the volume with a larger one');
+  if (!takeBatch(words, head)) return false;
+  lastFrom = head;
+  storeLogHead(LOG_AT, head + words);
+  position = (position + blocksFor(words)) >>> 0;
+  sequence = (sequence + 1) >>> 0;
+  return true;
+}
+
+/** LD3, and that the log has room for it. */
+function isDue(at: number): boolean {
+  for (let word = 0; word < 4; word++) if (W[batchUuid0At(at) + word] !== W[UUID + word]) return false;
+  const room = W[LOG_BLOCKS]! - ((position - W[LOG_START]!) >>> 0);
+  return (
+    batchMagic(at) === BATCH_MAGIC &&
+    batchSequence(at) === sequence &&
+    batchGeneration(at) > W[LOG_START_GENERATION]! &&
+    batchWords(at) > 0 &&
+    blocksFor(batchWords(at)) <= room
+  );
+}
+
+/** Copies the entries of a batch to the memory, from `head` on; its first block is in the run buffer. False if its checksum is wrong. */
+function takeBatch(words: number, head: number): boolean {
+  const expected = batchChecksum(RUN_AT);
+  const sum = crc32(0, addressOfWord(RUN_AT) + 8, BATCH_WORDS * 4 - 8);
+  const first = Math.min(words, BLOCK_WORDS - BATCH_WORDS);
+  W.copyWithin(ringAt(head), RUN_AT + BATCH_WORDS, RUN_AT + BATCH_WORDS + first);
+  for (let done = first, at = position + 1; done < words; at++) {
+    const part = Math.min(words - done, BLOCK_WORDS);
+    readBlocks(blockAt(at), 1, addressOfWord(RUN_AT));
+    W.copyWithin(ringAt(head + done), RUN_AT, RUN_AT + part);
+    done += part;
+  }
+  return crc32(sum, addressOfWord(ringAt(head)), words * 4) === expected;
+}
+
+/** Whether the data blocks that a batch allocates hold what its extents say (LD1). */
+function hasItsData(from: number): boolean {
+  const sums = new Map<BlockNumber, number>();
+  const head = loadLogHead(LOG_AT) >>> 0;
+  for (let entry = from; entry !== head; entry += W[ringAt(entry) + ENTRY.length]!) noteSums(ringAt(entry), sums);
+  for (const [block, sum] of sums) {
+    if (sum < 0) continue;
+    readBlocks(block, 1, addressOfWord(RUN_AT));
+    if (crc32(0, addressOfWord(RUN_AT), BLOCK_BYTES) !== sum) return false;
+  }
+  return true;
+}
+
+/** Not known yet, for a block that was allocated. */
+const UNKNOWN = -1;
+
+function noteSums(entry: number, sums: Map<BlockNumber, number>): void {
+  const end = entry + W[entry + ENTRY.length]!;
+  // An entry names the blocks that it allocates behind the extents that they belong to.
+  for (let at = entry + ENTRY.items; at < end; at += itemWords(at))
+    if (W[at] === ALLOC) for (let i = 0; i < W[at + 2]!; i++) sums.set(W[at + 1]! + i, UNKNOWN);
+  let owner: LayerIndex = CATALOG_OWNER;
+  for (let at = entry + ENTRY.items; at < end; at += itemWords(at)) {
+    if (W[at] === TREE) owner = W[at + 1]!;
+    else if (W[at] === PUT && owner !== CATALOG_OWNER && recordType(at + 1) === EXTENT) noteExtent(valueOf(at + 1), owner, sums);
+    else if (W[at] === FREE) for (let i = 0; i < W[at + 2]!; i++) sums.delete(W[at + 1]! + i);
+  }
+}
+
+function noteExtent(at: number, owner: LayerIndex, sums: Map<BlockNumber, number>): void {
+  if (extentOwner(at) !== owner) return;
+  for (let i = 0; i < extentLength(at); i++) {
+    if (sums.has(extentBlock(at) + i)) sums.set(extentBlock(at) + i, W[at + EXTENT_WORDS + i]!);
+  }
+}
