@@ -2,7 +2,7 @@
  * A private containerd: its own root, state, sockets and configuration in one folder, on the machine itself or in a suite,
  * with LCFS among its snapshotters if wanted. A containerd that the machine has already is never touched.
  */
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { containerdConfig, withImport } from '../../src/cli/setup/containerd-config.js';
 import { withCri } from '../../src/cli/setup/cri-config.js';
@@ -16,6 +16,8 @@ export interface ContainerdOptions {
   /** Folder for root, state, sockets and logs; keep it short, a socket's path has at most 107 bytes. */
   directory: string;
   place?: Place;
+  /** Where it keeps what outlives it; `directory`/root unless told. */
+  root?: string;
   /** Where LCFS answers; without it, containerd has only its own snapshotters. */
   lcfs?: { socket: string; mountpoint: string };
 }
@@ -73,7 +75,7 @@ export class PrivateContainerd {
 
   /** Writes the configuration: our part as `lcfs setup` would, in a file of its own. */
   #configure(): void {
-    const main = mainConfig(this.#options.directory, this.address, this.servesKubernetes);
+    const main = mainConfig(this.#options, this.address, this.servesKubernetes);
     const { lcfs } = this.#options;
     if (lcfs === undefined) return writeFileSync(this.#path('config.toml'), main);
     const target = { version: this.version, configVersion: 2, platform: platform(), ...lcfs };
@@ -130,6 +132,15 @@ export class PrivateContainerd {
     this.#server = undefined;
   }
 
+  /** Ends everything as a power cut would, and takes away what was in memory only. It can be started again. */
+  async cutPower(): Promise<void> {
+    await this.kill();
+    for (const pid of processesUsing(this.#options.directory, 'containerd-shim')) endProcess(pid);
+    for (const pid of processesInCgroup(this.cgroup)) endProcess(pid);
+    await unmountBelow(this.#options.directory);
+    rmSync(this.#path('state'), { recursive: true, force: true });
+  }
+
   /** Lets the script end while containerd goes on. */
   release(): void {
     this.#server?.release();
@@ -174,7 +185,7 @@ function endProcess(pid: number): void {
 }
 
 /** Kubernetes' part of containerd looks for networks of the machine, unless told that they are elsewhere. */
-function mainConfig(directory: string, address: string, kubernetes: boolean): string {
+function mainConfig({ directory, root }: ContainerdOptions, address: string, kubernetes: boolean): string {
   const cri = ['io.containerd.grpc.v1.cri', 'io.containerd.cri.v1.images', 'io.containerd.cri.v1.runtime'];
   const disabled = ['io.containerd.nri.v1.nri', ...(kubernetes ? [] : cri)];
   const networks = `[plugins."io.containerd.grpc.v1.cri".cni]
@@ -182,7 +193,7 @@ function mainConfig(directory: string, address: string, kubernetes: boolean): st
   conf_dir = "${directory}/cni"
 `;
   return `version = 2
-root = "${directory}/root"
+root = "${root ?? join(directory, 'root')}"
 state = "${directory}/state"
 disabled_plugins = ${JSON.stringify(disabled)}
 [grpc]

@@ -9,7 +9,7 @@ interface PartEntry {
   readonly run: Part;
 }
 
-export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'fuzz';
+export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'containerd' | 'fuzz';
 
 export const PARTS: Readonly<Record<PartName, PartEntry>> = {
   power: {
@@ -31,6 +31,11 @@ export const PARTS: Readonly<Record<PartName, PartEntry>> = {
     what: 'power cuts under a Docker Engine at work',
     weight: 3,
     run: async (budget) => (await import('./docker-cuts.js')).dockerCuts(budget),
+  },
+  containerd: {
+    what: 'power cuts under a containerd at work',
+    weight: 2,
+    run: async (budget) => (await import('./containerd-cuts.js')).containerdCuts(budget),
   },
   fuzz: {
     what: 'fuzzers of archives, requests, formats and endpoints',
