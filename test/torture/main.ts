@@ -14,10 +14,11 @@
  */
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
+import { logTail } from '../../scripts/lib/run.js';
 import { addFigures, noFigures, percentile, type Figures } from './part.js';
 import { PARTS, type PartName } from './parts.js';
 
@@ -57,10 +58,13 @@ function options(): { minutes: number; only: PartName[]; seed: number; most: num
   return { ...numbers, ...json, only, evidence: resolve(values.evidence), list: values.list };
 }
 
-/** Runs a part in a process of its own. Returns its figures, or null after a violation. */
+/** Runs a part in a process of its own, whose complaints go to a file: a sound engine complains of damage, too. Returns its figures, or null after a violation. */
 async function runPart(order: Order): Promise<Figures | null> {
   const order64 = Buffer.from(JSON.stringify({ ...order, most: Number.isFinite(order.most) ? order.most : 0 })).toString('base64');
-  const child = fork(import.meta.filename, ['--part', order64], { stdio: 'inherit' });
+  const log = join(order.evidence, `${order.part}.log`);
+  const fd = openSync(log, 'w');
+  const child = fork(import.meta.filename, ['--part', order64], { stdio: ['inherit', 'inherit', fd, 'ipc'] });
+  closeSync(fd);
   let figures: Figures | null = null;
   let last = '';
   child.on('message', (answer: Answer) => {
@@ -69,6 +73,7 @@ async function runPart(order: Order): Promise<Figures | null> {
   });
   const [code, signal] = (await once(child, 'exit')) as [number | null, string | null];
   if (code === 0 && figures !== null) return figures;
+  console.error(logTail(log, 60));
   console.error(`${order.part}: ended with ${signal ?? code} at: ${last}`);
   console.error(`to repeat: npm run torture -- --only ${order.part} --seed ${/seed (\d+)/.exec(last)?.[1] ?? order.seed}`);
   return null;

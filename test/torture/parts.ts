@@ -9,7 +9,7 @@ interface PartEntry {
   readonly run: Part;
 }
 
-export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'containerd' | 'fuzz';
+export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'containerd' | 'damage' | 'fuzz';
 
 export const PARTS: Readonly<Record<PartName, PartEntry>> = {
   power: {
@@ -36,6 +36,11 @@ export const PARTS: Readonly<Record<PartName, PartEntry>> = {
     what: 'power cuts under a containerd at work',
     weight: 2,
     run: async (budget) => (await import('./containerd-cuts.js')).containerdCuts(budget),
+  },
+  damage: {
+    what: 'volumes damaged, checked, read and repaired',
+    weight: 2,
+    run: async (budget) => (await import('./damage.js')).damage(budget),
   },
   fuzz: {
     what: 'fuzzers of archives, requests, formats and endpoints',
