@@ -11,7 +11,7 @@ import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
 import type { LayerIndex } from '../layout/constants.js';
 import { pinThread } from '../linux/affinity.js';
-import { giveWay } from '../linux/cpu-group.js';
+import { giveWay, isGroupOurs } from '../linux/cpu-group.js';
 import { becomeIoFlusher, setNice } from '../linux/thread.js';
 import { whenLayerSeen } from './content.js';
 import type { Behind } from './behind.js';
@@ -112,10 +112,17 @@ function prepareContent(): void {
   whenLayerSeen((layer) => tell({ kind: 'layer', layer }));
 }
 
+/**
+ * Only a thread of the ring is on the CPU of its callers. Who reads contents in order goes on while more is read ahead: that has
+ * to be asked of the device before he comes to its end and waits.
+ */
+function takePlace(): void {
+  if (!isGroupOurs()) setNice(NICE);
+  else if (task.role.kind === 'ring' && task.service === 'volume') giveWay();
+}
+
 function main(): void {
-  // Only a thread of the ring is on the CPU of its callers. Who reads contents in order goes on while more is read ahead: that
-  // has to be asked of the device before he comes to its end and waits.
-  if (task.role.kind === 'device' || task.service === 'content' || !giveWay()) setNice(NICE);
+  takePlace();
   becomeIoFlusher();
   attachVolume(task.handle);
   if (task.service === 'volume') prepareVolume();

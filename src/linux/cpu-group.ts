@@ -94,8 +94,12 @@ function cpuCgroup(): string | undefined {
   return '';
 }
 
-/** Whether no other program has its CPU time from the group of this process. */
-function isGroupOurs(): boolean {
+/**
+ * Whether no other program has its CPU time from the group of this process. No thread should then have a better nice value
+ * than `levelGroup` gave it: as long as it ran, hardly anything of the group's time would be left for those that serve on
+ * other CPUs.
+ */
+export function isGroupOurs(): boolean {
   const folder = cpuCgroup();
   if (folder === undefined || IOPRIO_SET[process.arch] === undefined) return false;
   if (folder === '') return isSessionOurs();
