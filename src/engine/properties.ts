@@ -24,6 +24,9 @@ import { LcfsError, fail, inconsistent } from './errors.js';
 import { hashHi, hashLo, hashName } from './hash.js';
 import { find, insert, next, recordBytes, recordType, remove, seek, valueOf } from './tree.js';
 
+/** On layers that a repair found damaged: JSON with the time, and what was lost, the first of it in words. */
+export const DAMAGED_PROPERTY = 'lcfs.damaged';
+
 const CHUNK_BITS = 8;
 const CHUNKS_MASK = (1 << CHUNK_BITS) - 1;
 const COLLISIONS = 16;

@@ -85,7 +85,7 @@ import { findLostRecords, formerRoots, type GroupLeft } from './lost-records.js'
 import { lostLayer, nameOf, withName } from './damage.js';
 import { extentStart, extentSum, seekExtent } from './extents.js';
 import { planLayer, type Damage, type Plan } from './mend.js';
-import { storeProperty } from './properties.js';
+import { DAMAGED_PROPERTY, storeProperty } from './properties.js';
 import {
   WINDOW_SHARED,
   allocateBlocks,
@@ -114,8 +114,6 @@ import {
 } from './tree.js';
 import { currentVolume, useOlderSuperblock } from './volume.js';
 
-/** On layers that a repair found damaged: JSON with the time, and what was lost, the first of it in words. */
-export const DAMAGED_PROPERTY = 'lcfs.damaged';
 const DAMAGE_SHOWN = 20;
 
 export interface RepairReport {
@@ -390,10 +388,10 @@ function claimTree(root: number, lost: Lost[]): void {
 
 function claimExtent(extent: number): void {
   if (extentOwner(extent) === LOST_OWNER) return;
-  const isNew = claim(extentBlock(extent), extentLength(extent));
-  if (!withData || !isNew) return;
-  for (let i = 0; i < extentLength(extent); i++)
-    if (!isSound(extentBlock(extent) + i, extentSum(extent, i))) bad.add(extentBlock(extent) + i);
+  for (let i = 0; i < extentLength(extent); i++) {
+    const block = extentBlock(extent) + i;
+    if (claim(block, 1) && withData && !isSound(block, extentSum(extent, i))) bad.add(block);
+  }
 }
 
 function isSound(block: BlockNumber, sum: number): boolean {
@@ -633,6 +631,7 @@ function copyExtent(index: LayerIndex, { key: [ino, , , start], value }: Found):
 
 /** What cannot be read is zeros in the copy, and no better: its checksum stays. */
 function copyBlock(from: BlockNumber, to: BlockNumber): void {
+  if (bad.has(from)) bad.add(to);
   try {
     readBlocks(from, 1, buffer.address);
   } catch (error) {

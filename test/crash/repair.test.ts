@@ -5,22 +5,22 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { checkDevice, repairDevice } from '../../src/daemon/offline-check.js';
 import { createLayer, layerInfo } from '../../src/engine/layers.js';
-import { DAMAGED_PROPERTY } from '../../src/engine/repair.js';
+import { DAMAGED_PROPERTY } from '../../src/engine/properties.js';
 import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
 import { PAGE_MAGIC } from '../../src/layout/constants.js';
 import { damageRounds } from '../support/damaged-volume.js';
 import { ROOT, find, list, make, put } from '../support/files.js';
 import { MIB, Random, assertSound, withFolder } from '../support/volume.js';
 
-/** `npm run torture` sets more. */
-const ROUNDS = Number(process.env['LCFS_DAMAGE_ROUNDS'] ?? 40);
+/** `npm run torture -- --only damage` goes on for as long as one likes. */
+const ROUNDS = 40;
 
-test('whatever is damaged, nothing wrong is shown, check names what is hit, and repair makes the rest whole', async () => {
+test('whatever is damaged, nothing wrong is shown, check names what is hit, and repair makes the rest whole', async (t) => {
   const { seed } = new Random();
-  console.log(`# seed ${seed}`);
+  t.diagnostic(`LCFS_SEED=${seed}`);
   await withFolder((folder) => {
     const figures = damageRounds(folder, seed, ROUNDS);
-    console.log(`# ${JSON.stringify(figures)}`);
+    t.diagnostic(JSON.stringify(figures));
     assert.ok(figures.repaired > ROUNDS / 2, `${figures.repaired} volumes were repaired`);
   });
 });

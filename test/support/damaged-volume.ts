@@ -8,6 +8,8 @@
  */
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
+import crypto from 'node:crypto';
+import { syncBuiltinESMExports } from 'node:module';
 import { join } from 'node:path';
 import { BLOCK_BYTES, ROOT_INO, type Ino, type LayerIndex } from '../../src/layout/constants.js';
 import { EIO, ENODATA, ENOENT, EROFS } from '../../src/linux/errno.js';
@@ -450,10 +452,23 @@ function assertExplained(failures: Map<string, number>, report: RepairReport): v
   }
 }
 
+/** The keys of the volume are taken from the seed as well, so that it is the same each time. */
+function withKeys<T>(random: Random, work: () => T): T {
+  const { randomFillSync } = crypto;
+  crypto.randomFillSync = ((buffer: Uint32Array) => buffer.map((_, i) => (buffer[i] = random.next()))) as never;
+  syncBuiltinESMExports();
+  try {
+    return work();
+  } finally {
+    crypto.randomFillSync = randomFillSync;
+    syncBuiltinESMExports();
+  }
+}
+
 /** Runs so many rounds in a folder. Blocks in use are damaged one after another, then at random. Throws what is wrong. */
 export function damageRounds(folder: string, seed: number, rounds: number): DamageFigures {
   const random = new Random(seed);
-  const original = makeOriginal(join(folder, 'original'));
+  const original = withKeys(random, () => makeOriginal(join(folder, 'original')));
   const path = join(folder, 'damaged');
   const figures = { rounds, unopenable: 0, looked: 0, failedBefore: 0, failedAfter: 0, repaired: 0, beyondRepair: 0 };
   const paths = [...original.layers.values()].reduce((sum, contents) => sum + contents.size, 0);

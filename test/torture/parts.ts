@@ -9,7 +9,7 @@ interface PartEntry {
   readonly run: Part;
 }
 
-export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'containerd' | 'damage' | 'fuzz';
+export type PartName = 'power' | 'kills' | 'abuse' | 'docker' | 'containerd' | 'damage' | 'device' | 'fuzz';
 
 export const PARTS: Readonly<Record<PartName, PartEntry>> = {
   power: {
@@ -46,5 +46,10 @@ export const PARTS: Readonly<Record<PartName, PartEntry>> = {
     what: 'fuzzers of archives, requests, formats and endpoints',
     weight: 2,
     run: async (budget) => (await import('./fuzzers.js')).fuzz(budget),
+  },
+  device: {
+    what: 'calls of the device that fail, fall short or never come back, while a volume is at work',
+    weight: 1,
+    run: async (budget) => (await import('./device.js')).device(budget),
   },
 };

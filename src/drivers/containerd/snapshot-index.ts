@@ -5,6 +5,7 @@
  * Several snapshots may share a layer: views of it, and committed ones under other names (see snapshotter.ts).
  */
 import { listLayers } from '../../engine/layers.js';
+import { DAMAGED_PROPERTY } from '../../engine/properties.js';
 import { LastUses } from '../claims.js';
 import type { LayerIndex } from '../../layout/constants.js';
 import { CHAIN_ID, ROLE, SOURCE, snapshotsIn, type Snapshot } from './snapshot.js';
@@ -28,7 +29,9 @@ export class SnapshotIndex {
   load(): void {
     for (const { index, properties } of listLayers()) {
       for (const snapshot of snapshotsIn(properties)) this.put({ ...snapshot, layer: index });
-      if (properties[CHAIN_ID] !== undefined) this.know(index, properties[CHAIN_ID], properties[SOURCE]);
+      // A damaged layer is no longer what its digests say, and is offered to nobody.
+      const isWhole = properties[DAMAGED_PROPERTY] === undefined;
+      if (properties[CHAIN_ID] !== undefined && isWhole) this.know(index, properties[CHAIN_ID], properties[SOURCE]);
       if (properties[ROLE] !== undefined) this.roles.set(index, properties[ROLE]);
     }
   }
