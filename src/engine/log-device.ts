@@ -193,8 +193,9 @@ function putRun(position: number, blocks: number): void {
 
 // Reading after a crash
 
-/** The batch that was read last: positions of its entries in the memory. */
+/** The batch that was read last: where its entries lie in the memory, and it itself in the ring. */
 let lastFrom = 0;
+let lastPosition = 0;
 let sequence = 0;
 let position = 0;
 
@@ -211,10 +212,11 @@ export function readBatches(): number {
   }
   if (batches > 0 && !hasItsData(lastFrom)) {
     storeLogHead(LOG_AT, lastFrom);
+    position = lastPosition;
     batches--;
     sequence--;
   }
-  // Where the next batch would go does not matter: a checkpoint comes first, and its log begins where nothing of this one lies.
+  // If there is nothing to replay, the log goes on to begin where it began, and that is where the next batch goes.
   setBatches(loadLogHead(LOG_AT), position, sequence);
   return batches;
 }
@@ -233,6 +235,7 @@ function readBatch(): boolean {
     throw new LcfsError('state', 'the memory of the intent log is smaller than the log on the device; open the volume with a larger one');
   if (!takeBatch(words, head)) return false;
   lastFrom = head;
+  lastPosition = position;
   storeLogHead(LOG_AT, head + words);
   position = (position + blocksFor(words)) >>> 0;
   sequence = (sequence + 1) >>> 0;
