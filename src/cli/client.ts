@@ -7,9 +7,16 @@ import { request, type ClientRequest, type IncomingMessage, type RequestOptions 
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ERROR_TRAILER, RESULT_TRAILER, type Failure } from '../daemon/protocol.js';
+import { setTimeout as delay } from 'node:timers/promises';
+import { ERROR_TRAILER, RESULT_TRAILER, type Failure, type Status } from '../daemon/protocol.js';
 import { defaultSocket, liveSockets, SOCKET_DIRECTORY } from '../daemon/sockets.js';
 import { LcfsError, type ErrorCode } from '../engine/errors.js';
+
+/** A serving process that dies takes its connections along. The next one serves within a second, unless it has much to read. */
+const RETRIES = 20;
+const RETRY_MS = 250;
+/** How long a handover may take: calls of engines that are under way are done first. */
+const HANDOVER_PATIENCE_MS = 180_000;
 
 /** Query parameters; undefined ones are left out. */
 export type Query = Readonly<Record<string, string | undefined>>;
@@ -23,8 +30,16 @@ export class Client {
   /** Asks for one JSON value. Throws LcfsError for what the daemon refuses. */
   async call<T>(method: string, path: string, body?: unknown, query: Query = {}): Promise<T> {
     const text = body === undefined ? undefined : JSON.stringify(body);
-    const response = await this.#send(method, path, query, (outgoing) => outgoing.end(text));
-    return JSON.parse(await readText(response)) as T;
+    for (let tries = 0; ; tries++) {
+      try {
+        const response = await this.#send(method, path, query, (outgoing) => outgoing.end(text));
+        return JSON.parse(await readText(response)) as T;
+      } catch (error) {
+        // A question may be asked again; whether a change has been made is not known.
+        if (method !== 'GET' || !(error instanceof CutOff) || tries === RETRIES) throw error;
+        await delay(RETRY_MS);
+      }
+    }
   }
 
   /** The JSON values of an answer that streams lines. */
@@ -43,7 +58,9 @@ export class Client {
       // connection before we have read it, as it would if we did not ask to keep it.
       outgoing.setHeader('connection', 'keep-alive');
       // A connection that breaks takes the source along with it, so only what comes first tells the cause.
-      source.once('error', (error) => (broken = outgoing.errored === null ? error : undefined));
+      source.once('error', (error: NodeJS.ErrnoException) => {
+        broken = outgoing.errored === null && error.code !== 'ECONNRESET' ? error : undefined;
+      });
       sending = pipeline(source, outgoing).catch(() => {});
     };
     try {
@@ -104,8 +121,15 @@ function proveComplete(response: IncomingMessage): void {
   if (response.trailers[RESULT_TRAILER] !== 'ok') throw cutOff();
 }
 
+/** The serving process went away before its answer was whole. */
+class CutOff extends LcfsError {
+  constructor(what: string) {
+    super('io', `${what}; see its log, and start it again with lcfs daemon unless its supervisor has done so (lcfs status)`);
+  }
+}
+
 function cutOff(): LcfsError {
-  return new LcfsError('io', 'the daemon went away in the middle of its answer; see its log, and start it again with lcfs daemon');
+  return new CutOff('the daemon went away in the middle of its answer');
 }
 
 function connectionError(socket: string, error: NodeJS.ErrnoException): LcfsError {
@@ -113,7 +137,7 @@ function connectionError(socket: string, error: NodeJS.ErrnoException): LcfsErro
   if (error.code === 'ECONNREFUSED' || error.code === 'ENOENT') {
     return new LcfsError('not-found', `no daemon answers on ${socket}: start one with lcfs daemon DEVICE MOUNTPOINT`);
   }
-  return new LcfsError('io', `the connection to the daemon on ${socket} broke off (${error.code ?? error.message}): see its log`);
+  return new CutOff(`the connection to the daemon on ${socket} broke off (${error.code ?? error.message})`);
 }
 
 /**
@@ -121,6 +145,16 @@ function connectionError(socket: string, error: NodeJS.ErrnoException): LcfsErro
  */
 export async function findDaemon(where: string | undefined): Promise<Client> {
   return new Client(where === undefined ? await onlySocket() : namedSocket(where));
+}
+
+/** Waits until another serving process than `pid` answers. Throws LcfsError `io` if none does. */
+export async function nextProcess(daemon: Client, pid: number): Promise<Status> {
+  for (let waitedMs = 0; waitedMs < HANDOVER_PATIENCE_MS; waitedMs += RETRY_MS) {
+    const status = await daemon.call<Status>('GET', 'status');
+    if (status.pid !== pid) return status;
+    await delay(RETRY_MS);
+  }
+  throw new LcfsError('io', `process ${pid} goes on serving: see its log`);
 }
 
 /** A folder is a mountpoint, even one that no longer answers (then stat fails with ENOTCONN); all else is a socket. */

@@ -11,11 +11,13 @@ import { growCommand } from './grow.js';
 import { layerCommand } from './layer/layer.js';
 import { pcacheCommand } from './pcache.js';
 import { scrubCommand } from './scrub.js';
+import { resumeCommand } from './resume.js';
 import { setupCommand } from './setup.js';
 import { statsCommand } from './stats.js';
 import { statusCommand } from './status.js';
 import { stopCommand } from './stop.js';
 import { syncerCommand } from './syncer.js';
+import { upgradeCommand } from './upgrade.js';
 
 const EXAMPLES = `
 Examples:
@@ -41,6 +43,8 @@ const COMMANDS: readonly (() => Command)[] = [
   formatCommand,
   daemonCommand,
   stopCommand,
+  upgradeCommand,
+  resumeCommand,
   statusCommand,
   layerCommand,
   commitCommand,

@@ -6,9 +6,9 @@ import { checkVolume } from '../engine/check.js';
 import { ADDED, DELETED, diffLayers, type Change as EngineChange } from '../engine/diff.js';
 import { LcfsError } from '../engine/errors.js';
 import { createLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer, updateLayer } from '../engine/layers.js';
+import { UNFINISHED, UNFINISHED_MARK } from '../engine/unfinished.js';
 import type { TaskChannel } from './channel.js';
 import type { Announce } from './announce.js';
-import { IMPORTING } from './gc-survey.js';
 import { describeCheck } from './offline-check.js';
 import type { Change, ImportReport } from './protocol.js';
 import { describeLayer } from './volume-tasks.js';
@@ -66,7 +66,7 @@ interface NewContent {
 
 /** Makes a layer of the tar that comes in. Whatever goes wrong, the layer is gone again. */
 async function importLayer({ name, parent }: NewContent, channel: TaskChannel, announce: Announce): Promise<ImportReport> {
-  const index = createLayer(name, { parent: parent ?? undefined, properties: { [IMPORTING]: 'yes' } });
+  const index = createLayer(name, { parent: parent ?? undefined, properties: UNFINISHED_MARK });
   holdLayer(name);
   let result: ImportResult;
   try {
@@ -77,7 +77,7 @@ async function importLayer({ name, parent }: NewContent, channel: TaskChannel, a
     throw error;
   }
   releaseLayer(name);
-  updateLayer(name, { seal: true, properties: { [IMPORTING]: null } });
+  updateLayer(name, { seal: true, properties: { [UNFINISHED]: null } });
   checkpoint();
   announce(name);
   return { layer: describeLayer(layerInfo(name)), bytes: result.archiveBytes, entries: result.entries };

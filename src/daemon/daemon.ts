@@ -18,14 +18,17 @@ import type { Worker } from 'node:worker_threads';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { FSYNC_STRICT } from '../engine/arena.js';
+import { checkpoint } from '../engine/checkpoint.js';
 import { LcfsError } from '../engine/errors.js';
-import { reapLeftOrphans, stopMaintenance } from '../engine/maintenance.js';
+import { stopMaintenance } from '../engine/maintenance.js';
 import { limitFrames } from '../engine/pager.js';
 import { endScrub, setScrubRate } from '../engine/scrub.js';
-import { closeVolume, type VolumeHandle } from '../engine/volume.js';
-import { startFuse, type FuseSession } from '../fuse/session.js';
+import { CRASH_LOOP, stopChanges, takesChanges } from '../engine/read-only.js';
+import { removeUnfinished } from '../engine/unfinished.js';
+import { abandonVolume, closeVolume, type VolumeHandle } from '../engine/volume.js';
+import { serveFuse, type FuseSession } from '../fuse/session.js';
 import { duplicate } from '../linux/descriptors.js';
-import { close } from '../linux/libc.js';
+import { close, exitNow } from '../linux/libc.js';
 import { unmountByForce } from '../linux/mount.js';
 import { syncFileSystem } from '../linux/syncfs.js';
 import { serveSocket } from '../drivers/socket.js';
@@ -33,13 +36,13 @@ import { describeUsers } from './busy.js';
 import { makeControlServer } from './control.js';
 import { startContainerd, startDocker, type DriverThread } from './drivers.js';
 import { collectGarbage } from './gc.js';
-import type { Handover, Listeners } from './handover.js';
+import { EXIT_HANDED_OVER, refuseVersion, type Handover, type Listeners } from './handover.js';
 import { openLog, type Logger } from './log.js';
 import type { Line } from './line.js';
 import { removeSocketFiles } from './listeners.js';
 import { openOrFormat } from './opening.js';
 import type { EngineName } from './protocol.js';
-import { makeRoutes } from './routes.js';
+import { makeRoutes, type NewProgram } from './routes.js';
 import type { Settings } from './settings.js';
 import { describeStatus } from './status.js';
 import { TaskThread } from './tasks.js';
@@ -53,6 +56,11 @@ const SWEEP_MS = 60_000;
 const EXIT_PATIENCE_MS = 1000;
 /** What calls of engines that are under way get to end in when the daemon is stopped. */
 const GRACE_MS = 5000;
+/** The same if another process goes on serving the engines: nothing is cut off unless it takes very long. */
+const HANDOVER_GRACE_MS = 60_000;
+
+/** The threads cannot serve over io_uring. */
+export class RingRefused extends LcfsError {}
 
 /** All that runs between start and stop, and the order of both. */
 export class Daemon {
@@ -76,6 +84,7 @@ export class Daemon {
   #sweeper!: NodeJS.Timeout;
   #stopping: Promise<void> | undefined;
   #closing: Promise<void> | undefined;
+  #handsOver = false;
 
   private constructor(handover: Handover, line: Line, log: Logger) {
     this.#handover = handover;
@@ -94,12 +103,13 @@ export class Daemon {
     const { settings } = handover;
     const log = openLog(settings.logShape, 'main');
     const daemon = new Daemon(handover, line, log);
-    const handle = openOrFormat(settings, log);
+    const handle = openOrFormat(handover, log);
     endOnUncaught(log);
     try {
       await daemon.#serve(handle);
     } catch (error) {
-      await daemon.#takeBack();
+      // What another process began is left for a next one to carry on.
+      if (!handover.takeover) await daemon.#takeBack();
       throw error;
     }
     return daemon;
@@ -107,14 +117,14 @@ export class Daemon {
 
   /** Everything after the volume is open. */
   async #serve(handle: VolumeHandle): Promise<void> {
-    const { mountpoint, device, transport, passthrough } = this.#settings;
+    const { mountpoint, device } = this.#settings;
     I[FSYNC_STRICT] = this.#settings.fsync === 'strict' ? 1 : 0;
     limitFrames(Math.floor(this.#settings.cacheBytes / BLOCK_BYTES));
-    const orphans = reapLeftOrphans();
-    if (orphans > 0) this.#log.info(`freed ${orphans} files that had been removed while they were open`);
+    if (this.#handover.readOnly !== null) this.#stopChanges(this.#handover.readOnly);
+    if (this.#handover.takeover) this.#removeUnfinished();
     const fuseLog = this.#log.child({ thread: 'fuse' });
     this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
-    this.#session = await startFuse(handle, { mountpoint, source: device, transport, passthrough, log: (line) => fuseLog.info(line) });
+    this.#session = await this.#serveFuse(handle, (line) => fuseLog.info(line));
     // What goes wrong on the way is logged, and shown by the exit code.
     void this.#session.ended.then(() => this.#close()).catch(() => {});
     setScrubRate(this.#settings.scrubRate);
@@ -128,6 +138,28 @@ export class Daemon {
     );
   }
 
+  /** From now on nothing is changed, and what was acknowledged before is durable. */
+  #stopChanges(reason: string): void {
+    checkpoint();
+    stopChanges(CRASH_LOOP, reason);
+  }
+
+  async #serveFuse(handle: VolumeHandle, log: (line: string) => void): Promise<FuseSession> {
+    const { serving, takeover } = this.#handover;
+    try {
+      return await serveFuse(handle, serving, { takeover, log });
+    } catch (error) {
+      const isRefused = error instanceof LcfsError && serving.transport === 'uring';
+      throw isRefused ? new RingRefused(error.code, error.message) : error;
+    }
+  }
+
+  /** What the process before this one was making of an archive when it died. */
+  #removeUnfinished(): void {
+    const names = takesChanges() ? removeUnfinished() : [];
+    if (names.length > 0) this.#log.info(`removed layers whose import was cut off: ${names.join(', ')}`);
+  }
+
   async #startDrivers(handle: VolumeHandle): Promise<void> {
     const { containerd, containerdAddress, docker, mountpoint } = this.#settings;
     const { transport, device } = this.#session;
@@ -139,7 +171,7 @@ export class Daemon {
       this.#log.info(`containerd is served on ${containerd}`);
     }
     if (listeners.docker !== null) {
-      const own = { socket: docker!, listener: listeners.docker, transport };
+      const own = { socket: docker!, listener: listeners.docker, notes: this.#handover.notes, transport };
       this.#drivers.docker = await startDocker({ ...data, ...own }, this.#log);
       this.#log.info(`the Docker graph driver is served on ${docker}`);
     }
@@ -159,6 +191,8 @@ export class Daemon {
       status: () => describeStatus(this.#handover, this.#line.isOpen, this.#session, this.#started),
       stop: (force) => this.stop(force),
       exit: this.#exit,
+      refuseHandover: (program) => this.#refuseHandover(program),
+      handOver: (program) => void this.#handOver(program),
       tasks: this.#tasks,
       gc: (request) => collectGarbage({ mountpoint: this.mountpoint, tasks: this.#tasks, drivers: this.#drivers }, request),
       // A mount that was taken away holds nothing back.
@@ -172,6 +206,35 @@ export class Daemon {
     await serveSocket(this.#control, this.#listeners.control);
   }
 
+  #refuseHandover(program: NewProgram | null): void {
+    if (this.#closing !== undefined || this.#stopping !== undefined) throw new LcfsError('state', 'the volume is being closed');
+    if (!this.#line.isOpen)
+      throw new LcfsError('state', 'the supervisor of this daemon is gone: stop it with lcfs stop and start it again with lcfs daemon');
+    if (program !== null) refuseVersion(program.handover);
+    else if (this.#handover.readOnly === null) throw new LcfsError('state', `${this.mountpoint} takes changes: there is nothing to resume`);
+  }
+
+  /**
+   * Makes room for another serving process. Calls of engines are done to their end and new ones wait; requests to the mount
+   * need no such care, as the next process answers what this one has in its hands. One that dies on the way does no harm.
+   */
+  async #handOver(program: NewProgram | null): Promise<void> {
+    this.#log.info(program === null ? 'another process takes over' : `LCFS ${program.version} (${program.words.join(' ')}) takes over`);
+    this.#handsOver = true;
+    this.#closing = new Promise(() => {});
+    clearInterval(this.#sweeper);
+    this.#control.close();
+    this.#line.send({ kind: 'handing-over', program });
+    await Promise.all([
+      ...Object.values(this.#drivers).map((driver) => driver.stop(HANDOVER_GRACE_MS)),
+      this.#tasks.drain(HANDOVER_GRACE_MS),
+    ]);
+    stopMaintenance();
+    if (this.#maintenance !== undefined) await joinThread(this.#maintenance);
+    if (takesChanges()) checkpoint();
+    exitNow(EXIT_HANDED_OVER);
+  }
+
   /** The supervisor has died. */
   orphaned(): void {
     if (this.#closing !== undefined) return;
@@ -183,6 +246,7 @@ export class Daemon {
 
   /** Unmounts and closes the volume. Throws LcfsError `busy` naming the users, and goes on serving. */
   async stop(force: boolean): Promise<void> {
+    if (this.#handsOver) throw new LcfsError('busy', `another process is about to serve ${this.mountpoint}: try again in a moment`);
     // One that waits for the users to leave must not keep one by force waiting.
     if (force) await this.#unmountByForce();
     else await (this.#stopping ??= this.#unmount().finally(() => (this.#stopping = undefined)));
@@ -254,7 +318,9 @@ export class Daemon {
     if (this.#scrub !== undefined) await joinThread(this.#scrub);
     if (this.#maintenance !== undefined) await joinThread(this.#maintenance);
     try {
-      closeVolume();
+      // One that is read-only on our own account is durable already.
+      if (this.#handover.readOnly === null) closeVolume();
+      else abandonVolume();
       this.#log.info(`volume ${this.#settings.device} is closed`);
     } catch (error) {
       this.#log.error((error as Error).message);

@@ -13,7 +13,7 @@ import { LcfsError, type ErrorCode } from '../engine/errors.js';
 import { makeFolders } from '../linux/folders.js';
 import type { DaemonOptions } from './options.js';
 import { failureOf, type Failure } from './protocol.js';
-import { HEAP_FLAG } from './serving-process.js';
+import { HEAP_FLAG } from './program.js';
 import { mountId } from './sockets.js';
 
 const READY_FD = 'LCFS_READY_FD';

@@ -2,11 +2,9 @@
 import { isOfContainerd } from '../drivers/containerd/snapshot.js';
 import { isOfDocker } from '../drivers/docker/driver.js';
 import { listLayers, type LayerInfo } from '../engine/layers.js';
+import { UNFINISHED } from '../engine/unfinished.js';
 import type { LayerIndex } from '../layout/constants.js';
 import type { EngineName } from './protocol.js';
-
-/** Property of a layer while `lcfs layer import` fills it. A crash leaves it there, with half of the tar. */
-export const IMPORTING = 'lcfs.importing';
 
 /** `import`: an import that is under way, or that a crash cut off. `hand`: somebody, with a command. */
 export type Maker = EngineName | 'import' | 'hand';
@@ -35,5 +33,5 @@ function survey({ index, name, properties, parentIndex = 0, created, ownBytes, h
 function makerOf(properties: Readonly<Record<string, string>>): Maker {
   if (isOfContainerd(properties)) return 'containerd';
   if (isOfDocker(properties)) return 'docker';
-  return properties[IMPORTING] === undefined ? 'hand' : 'import';
+  return properties[UNFINISHED] === undefined ? 'hand' : 'import';
 }

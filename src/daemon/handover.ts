@@ -6,8 +6,11 @@
  * Descriptor LINE_FD is the line between the two: lines of JSON, both ways.
  */
 import { LcfsError, type ErrorCode } from '../engine/errors.js';
+import type { LogMemory } from '../engine/log-memory.js';
+import { servingDescriptors, type ServingState } from '../fuse/serving.js';
 import { closeOnExec } from '../linux/descriptors.js';
 import type { Failure } from './protocol.js';
+import type { Program } from './program.js';
 import type { Settings } from './settings.js';
 
 /** Raised with every change of what is handed over, be it in memory (intent log, tables of shared files). */
@@ -19,14 +22,6 @@ const VARIABLE = 'LCFS_HANDOVER';
 export const EXIT_BUG = 70;
 /** It has stopped between two requests, for another process to carry on. */
 export const EXIT_HANDED_OVER = 75;
-
-/** Who serves: words that start a serving process. */
-export interface Program {
-  /** Interpreter and program, with absolute paths. */
-  readonly words: readonly string[];
-  /** Of the software. */
-  readonly version: string;
-}
 
 /** A socket in the file system, or the link that leads to it. */
 export interface SocketFile {
@@ -61,6 +56,12 @@ export interface Handover {
   readonly program: Program;
   readonly settings: Settings;
   readonly listeners: Listeners;
+  /** Memory of the intent log. */
+  readonly log: LogMemory;
+  /** The mount. */
+  readonly serving: ServingState;
+  /** Memory file for the notes of the Docker driver (drivers/notes.ts). */
+  readonly notes: number;
   /** All descriptors that are handed over, LINE_FD and the standard ones excepted. */
   readonly descriptors: readonly number[];
   /** Whether another process served before. */
@@ -73,12 +74,20 @@ export interface Handover {
 /** From the serving process to its supervisor. */
 export type FromServing =
   | { readonly kind: 'ready' }
-  | { readonly kind: 'failure'; readonly failure: Failure }
+  /** `withoutRing`: it might work with another transport. */
+  | { readonly kind: 'failure'; readonly failure: Failure; readonly withoutRing: boolean }
   /** It is about to end with EXIT_HANDED_OVER: the next one is to be `program` (null: the same), with or without leave to change. */
   | { readonly kind: 'handing-over'; readonly program: Program | null };
 
 export function encodeHandover(handover: Handover): NodeJS.ProcessEnv {
   return { [VARIABLE]: JSON.stringify(handover) };
+}
+
+/** All descriptors that are handed over, LINE_FD and the standard ones excepted. */
+export function descriptorsOf({ listeners, log, serving, notes, settings }: Omit<Handover, 'descriptors'>): number[] {
+  const { control, containerd, docker } = listeners;
+  const all = [control, containerd, docker, log.fd, notes, settings.logShape.fd, ...servingDescriptors(serving)];
+  return all.filter((fd) => fd !== null && fd > 2) as number[];
 }
 
 /** In a serving process: takes what was handed over. Throws LcfsError if there is nothing, or of another version. */

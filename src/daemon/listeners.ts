@@ -57,8 +57,9 @@ async function linkFor({ mountpoint, control }: Settings): Promise<SocketFile[]>
   return [{ service: 'control', path, inode: socketInode(path) }];
 }
 
-export function descriptorsOf({ control, containerd, docker }: Listeners): number[] {
-  return [control, containerd, docker].filter((fd) => fd !== null);
+/** Who still waits to be served gets errors. */
+export function closeListeners({ control, containerd, docker }: Listeners): void {
+  for (const fd of [control, containerd, docker]) if (fd !== null) close(fd);
 }
 
 /** Takes sockets away, unless other processes have put their own there since. */

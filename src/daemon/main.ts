@@ -18,7 +18,6 @@ export async function runDaemon(options: DaemonOptions): Promise<void> {
     if (reportFailure(error)) process.exit(1);
     throw error;
   }
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => supervisor.signal(signal));
   process.exitCode = await supervisor.ended;
   process.exit();
 }

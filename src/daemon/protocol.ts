@@ -5,6 +5,8 @@
  *
  *   GET    status                                          -> Status
  *   POST   stop            {force?}                        -> {}; answered when the volume is closed
+ *   POST   upgrade         {words, version, handover}      -> {}; another serving process, of that program, takes over soon
+ *   POST   resume                                          -> {}; another one takes over, which may change things again
  *   POST   commit                                          -> {generation}
  *   POST   syncer          {seconds}                       -> {seconds}
  *   POST   pcache          {bytes}                         -> {bytes}

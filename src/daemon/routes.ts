@@ -18,7 +18,11 @@ import {
 } from './control.js';
 import { ENGINES, type EngineName, type GcReport, type GcRequest, type Scrub, type Status } from './protocol.js';
 import { describeScrub } from './status.js';
+import type { Program } from './program.js';
 import type { TaskThread } from './tasks.js';
+
+/** A program that is to serve from now on, and the version of the handover that it takes. */
+export type NewProgram = Program & { handover: number };
 
 /** What the routes need of the daemon. */
 export interface Service {
@@ -27,6 +31,10 @@ export interface Service {
   stop: (force: boolean) => Promise<void>;
   /** Ends the process, once the answer to the stop is out. */
   exit: () => void;
+  /** Throws LcfsError if the daemon cannot hand over to another serving process now, or not to this program (null: the same). */
+  refuseHandover: (program: NewProgram | null) => void;
+  /** Hands over, once the answer is out. */
+  handOver: (program: NewProgram | null) => void;
   tasks: TaskThread;
   gc: (request: GcRequest) => Promise<GcReport>;
   /** Brings what programs wrote through memory mappings into the volume: before a layer is sealed, compared or made durable. */
@@ -46,6 +54,8 @@ function volumeRoutes(service: Service): Route[] {
   return [
     route('GET', 'status', () => service.status()),
     route('POST', 'stop', (call) => stop(service, call)),
+    route('POST', 'upgrade', async (call) => handOver(service, call, newProgram(await readBody(call)))),
+    route('POST', 'resume', (call) => handOver(service, call, null)),
     route('POST', 'commit', async () => {
       await service.syncMount();
       return tasks.run('checkpoint', {});
@@ -78,6 +88,20 @@ async function stop(service: Service, call: Call): Promise<typeof STREAMED> {
   call.response.writeHead(200, { 'content-type': 'application/json' });
   call.response.end('{}');
   return STREAMED;
+}
+
+function handOver(service: Service, call: Call, program: NewProgram | null): object {
+  service.refuseHandover(program);
+  call.response.once('close', () => service.handOver(program));
+  return {};
+}
+
+function newProgram(body: Record<string, unknown>): NewProgram {
+  const words = body['words'];
+  const version = textIn(body, 'version');
+  if (!Array.isArray(words) || words.length === 0 || !words.every((word) => typeof word === 'string') || version === undefined)
+    throw new LcfsError('invalid', 'words (of the command) and version of the program are missing');
+  return { words: words as string[], version, handover: requiredNumber(body, 'handover') };
 }
 
 async function flush(tasks: TaskThread, call: Call): Promise<unknown> {

@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
 import { levelGroup } from '../linux/cpu-group.js';
 import { keepMallocSmall } from '../linux/malloc.js';
-import { Daemon } from './daemon.js';
+import { Daemon, RingRefused } from './daemon.js';
 import { takeHandover } from './handover.js';
 import { Line } from './line.js';
 import { failureOf } from './protocol.js';
@@ -27,7 +27,7 @@ export async function runServing(): Promise<void> {
   try {
     daemon = await Daemon.start(takeHandover(), line);
   } catch (error) {
-    line.send({ kind: 'failure', failure: failureOf(error) });
+    line.send({ kind: 'failure', failure: failureOf(error), withoutRing: error instanceof RingRefused });
     process.exit(1);
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void daemon.stopOnSignal(signal));

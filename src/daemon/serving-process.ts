@@ -14,12 +14,11 @@ export interface End {
   readonly served: boolean;
   /** What it said why it could not begin; null: nothing. */
   readonly failure: Failure | null;
+  /** Whether it might begin to serve with another transport. */
+  readonly withoutRing: boolean;
   /** What it said is to come after it; undefined: nothing. */
   readonly next: (FromServing & { kind: 'handing-over' }) | undefined;
 }
-
-/** Keeps the young generation of the heap at 1 MiB from the start (serve.ts tells why). */
-export const HEAP_FLAG = '--max-semi-space-size=1';
 
 export class ServingProcess {
   readonly pid: number;
@@ -29,6 +28,7 @@ export class ServingProcess {
   readonly #child: ChildProcess | null;
   #served = false;
   #failure: Failure | null = null;
+  #withoutRing = false;
   #next: End['next'];
 
   constructor(handover: Handover) {
@@ -36,6 +36,11 @@ export class ServingProcess {
     this.pid = this.#child?.pid ?? 0;
     this.ended = new Promise((settle) => this.#await(settle));
     this.started = new Promise((settle) => this.#listen(settle));
+  }
+
+  /** Whether it is about to make room for another one. */
+  get isHandingOver(): boolean {
+    return this.#next !== undefined;
   }
 
   signal(name: NodeJS.Signals): void {
@@ -74,8 +79,10 @@ export class ServingProcess {
   }
 
   #hear(message: FromServing, started: (served: boolean) => void): void {
-    if (message.kind === 'failure') this.#failure = message.failure;
-    else if (message.kind === 'handing-over') this.#next = message;
+    if (message.kind === 'failure') {
+      this.#failure = message.failure;
+      this.#withoutRing = message.withoutRing;
+    } else if (message.kind === 'handing-over') this.#next = message;
     else {
       this.#served = true;
       started(true);
@@ -83,7 +90,7 @@ export class ServingProcess {
   }
 
   #describeEnd(code: number | null, signal: string | null): End {
-    return { code, signal, served: this.#served, failure: this.#failure, next: this.#next };
+    return { code, signal, served: this.#served, failure: this.#failure, withoutRing: this.#withoutRing, next: this.#next };
   }
 }
 

@@ -11,7 +11,7 @@ import { PROTOCOL_VERSION, type Scrub, type Status } from './protocol.js';
 import { packageVersion } from './version.js';
 
 export function describeStatus(
-  { settings, supervisor, past }: Handover,
+  { settings, supervisor, readOnly, past }: Handover,
   supervised: boolean,
   session: Pick<FuseSession, 'transport' | 'passthrough'>,
   started: Date,
@@ -35,7 +35,7 @@ export function describeStatus(
     transport: session.transport,
     passthrough: session.passthrough,
     fsync: settings.fsync,
-    readOnly: readOnlyReason(),
+    readOnly: readOnly ?? readOnlyReason(),
     // The volume counts the generation that is being written.
     generation: info.generation - 1,
     blocks: { total, used, free },

@@ -9,40 +9,36 @@
  *   could not begin to serve after an upgrade  starts the program from before again
  *   died in any other way                      starts it again as crash-policy.ts says, or ends
  *
- * What it holds: the listening sockets, its part of the volume's lock, and the descriptors of `Lasting`. If the supervisor
+ * What it holds: the listening sockets, its part of the volume's lock, the mount with the memory that goes with it, the memory
+ * of the intent log, and notes of the drivers. If the supervisor
  * itself dies, the serving process has all of that as well and goes on; there is only nobody left to start another one.
  */
-import { readFileSync, realpathSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { LcfsError } from '../engine/errors.js';
+import { createLogMemory } from '../engine/log-memory.js';
 import { claimDevice } from '../engine/volume-device.js';
-import { close } from '../linux/libc.js';
+import { dropServing, letGoOfMount, prepareServing, type ServingState } from '../fuse/serving.js';
+import { createMemoryFile } from '../linux/memory-file.js';
 import { CrashPolicy, DEATHS_MAX } from './crash-policy.js';
 import {
   EXIT_BUG,
   EXIT_HANDED_OVER,
+  descriptorsOf,
   HANDOVER_VERSION,
   errorOf,
   type Handover,
   type Listeners,
   type Past,
-  type Program,
 } from './handover.js';
-import { descriptorsOf, makeListeners, removeSocketFiles } from './listeners.js';
+import { closeListeners, makeListeners, removeSocketFiles } from './listeners.js';
 import { plainLog } from './log-line.js';
 import { refuseSecondDaemon } from './opening.js';
-import { HEAP_FLAG, ServingProcess, describeEnd, type End } from './serving-process.js';
+import { thisProgram, type Program } from './program.js';
+import { ServingProcess, describeEnd, type End } from './serving-process.js';
 import { prepareMountpoint, prepareSocketFolder, type Settings } from './settings.js';
-import { packageVersion } from './version.js';
 
-/** Whether a serving process can carry on what another one began. */
-const TAKES_OVER = false;
 /** Opening replays a log of limited length: what takes longer than this hangs. */
 const START_PATIENCE_MS = 120_000;
-
-/** The command that runs now, by whatever link it was called. */
-export function thisProgram(): Program {
-  return { words: [process.execPath, HEAP_FLAG, realpathSync(process.argv[1]!)], version: packageVersion() };
-}
 
 export class Supervisor {
   readonly #settings: Settings;
@@ -52,7 +48,11 @@ export class Supervisor {
   readonly ended: Promise<number>;
   #end!: (code: number) => void;
   #listeners!: Listeners;
-  #child!: ServingProcess;
+  /** null: there is no mount. */
+  #serving: ServingState | null = null;
+  readonly #memory = createLogMemory();
+  readonly #notes = createMemoryFile('lcfs-notes', 0);
+  #child: ServingProcess | undefined;
   #program = thisProgram();
   #past: Past = { deaths: 0, lastDeath: null, lastUpgrade: null };
   #readOnly: string | null = null;
@@ -60,6 +60,7 @@ export class Supervisor {
   /** A signal that came while nobody served. */
   #signal: NodeJS.Signals | null = null;
   #serves = false;
+  #hasServed = false;
 
   private constructor(settings: Settings) {
     this.#settings = settings;
@@ -78,7 +79,9 @@ export class Supervisor {
     await refuseSecondDaemon(settings);
     supervisor.#claim(false);
     supervisor.#listeners = await makeListeners(settings);
+    for (const name of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(name, () => supervisor.#passOn(name));
     try {
+      supervisor.#prepare(settings.transport);
       await supervisor.#begin();
     } catch (error) {
       supervisor.#letGo();
@@ -87,11 +90,29 @@ export class Supervisor {
     return supervisor;
   }
 
+  #prepare(transport: Settings['transport']): void {
+    const { mountpoint, device, passthrough } = this.#settings;
+    const log = (text: string): void => this.#log('info', text);
+    this.#serving = prepareServing({ mountpoint, source: device, transport, passthrough, log });
+  }
+
   async #begin(): Promise<void> {
-    if (!(await this.#spawn(false))) throw startFailure(await this.#child.ended);
+    if (!(await this.#spawn(false)) && !(await this.#beginWithoutRing())) throw startFailure(await this.#child!.ended);
+    this.#hasServed = true;
+    this.#serving = letGoOfMount(this.#serving!);
     // A volume that was just made has no lock of ours yet.
     this.#claim(true);
     void this.#supervise();
+  }
+
+  /** With a choice of transports the second one is tried. */
+  async #beginWithoutRing(): Promise<boolean> {
+    const { withoutRing, failure } = await this.#child!.ended;
+    if (!withoutRing || this.#settings.transport !== 'auto') return false;
+    this.#log('info', `FUSE over io_uring is not to be had (${failure?.message}), using /dev/fuse`);
+    this.#dropServing();
+    this.#prepare('devfuse');
+    return this.#spawn(false);
   }
 
   #claim(serving: boolean): void {
@@ -107,8 +128,9 @@ export class Supervisor {
   }
 
   /** Passes a signal on to the process that serves, or to the next one. */
-  signal(name: NodeJS.Signals): void {
-    if (this.#serves || this.#past.deaths === 0) this.#child.signal(name);
+  #passOn(name: NodeJS.Signals): void {
+    const isHeard = this.#serves && !this.#child!.isHandingOver;
+    if (isHeard || !this.#hasServed) this.#child?.signal(name);
     else this.#signal = name;
   }
 
@@ -120,27 +142,36 @@ export class Supervisor {
     const impatience = setTimeout(() => child.signal('SIGKILL'), START_PATIENCE_MS);
     this.#serves = await child.started;
     clearTimeout(impatience);
-    if (this.#serves && this.#signal !== null) child.signal(this.#signal);
+    if (this.#serves) this.#sendSignal(child);
     return this.#serves;
   }
 
+  #sendSignal(child: ServingProcess): void {
+    if (this.#signal !== null) child.signal(this.#signal);
+    this.#signal = null;
+  }
+
   #handover(takeover: boolean): Handover {
-    return {
+    const handover = {
       version: HANDOVER_VERSION,
       supervisor: process.pid,
       program: this.#program,
       settings: this.#settings,
       listeners: this.#listeners,
-      descriptors: [...descriptorsOf(this.#listeners), this.#settings.logShape.fd].filter((fd) => fd > 2),
+      log: this.#memory,
+      serving: this.#serving!,
+      notes: this.#notes,
       takeover,
       readOnly: this.#readOnly,
       past: this.#past,
     };
+    return { ...handover, descriptors: descriptorsOf(handover) };
   }
 
   async #supervise(): Promise<void> {
     for (;;) {
-      const end = await this.#child.ended;
+      const end = await this.#child!.ended;
+      this.#serves = false;
       const code = await this.#followUp(end);
       if (code === null) continue;
       this.#letGo();
@@ -160,7 +191,7 @@ export class Supervisor {
     const cause = describeEnd(end);
     this.#past = { ...this.#past, deaths: this.#past.deaths + 1, lastDeath: { at: new Date().toISOString(), cause } };
     this.#log('error', `the serving process ${cause}`);
-    const verdict = TAKES_OVER ? this.#policy.died(performance.now()) : 'end';
+    const verdict = this.#policy.died(performance.now());
     if (verdict === 'end') return this.#giveUp();
     if (verdict === 'read-only') this.#readOnly ??= readOnlyReason(cause, this.#settings.mountpoint);
     await this.#spawn(true);
@@ -179,7 +210,7 @@ export class Supervisor {
     const upgrade = { at: new Date().toISOString(), version: program.version };
     this.#past = { ...this.#past, lastUpgrade: { ...upgrade, failure: null } };
     if (await this.#spawn(true)) return null;
-    const failure = `the program for it (${program.words.join(' ')}) ${describeEnd(await this.#child.ended)}`;
+    const failure = `the program for it (${program.words.join(' ')}) ${describeEnd(await this.#child!.ended)}`;
     this.#log('error', `upgrade failed: ${failure}; LCFS ${before.version} serves on`);
     this.#program = before;
     this.#past = { ...this.#past, lastUpgrade: { ...upgrade, failure } };
@@ -191,16 +222,22 @@ export class Supervisor {
     const { mountpoint, device } = this.#settings;
     this.#log(
       'fatal',
-      `the serving process is not started again: ${mountpoint} is served no longer. ` +
+      `the serving process dies even while nothing is changed, and is not started again: ${mountpoint} is served no longer. ` +
         `Prove the volume with lcfs check ${device}, then start it again with lcfs daemon`,
     );
     return EXIT_BUG;
   }
 
+  #dropServing(): void {
+    if (this.#serving !== null) dropServing(this.#serving);
+    this.#serving = null;
+  }
+
   /** Nothing is served any more: what a serving process would have taken away goes, and who still waits gets errors. */
   #letGo(): void {
     removeSocketFiles(this.#listeners.files);
-    for (const fd of descriptorsOf(this.#listeners)) close(fd);
+    closeListeners(this.#listeners);
+    this.#dropServing();
   }
 }
 

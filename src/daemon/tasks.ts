@@ -51,6 +51,14 @@ export class TaskThread {
     return channel.result<T>();
   }
 
+  /** Waits until nothing runs, `graceMs` at most. */
+  async drain(graceMs: number): Promise<void> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise((settle) => (timer = setTimeout(settle, graceMs)));
+    await Promise.race([patience, Promise.allSettled(this.#running.values())]);
+    clearTimeout(timer);
+  }
+
   /** Cancels what runs, waits for its end – a thread must not be ended inside the engine – and ends the thread. */
   async close(): Promise<void> {
     this.#closed = true;

@@ -1,5 +1,6 @@
 /**
- * What happens when the device fails: the volume becomes read-only until it is opened again.
+ * What happens when the device fails, or the daemon dies again and again: the volume becomes read-only until it is opened
+ * again.
  *
  * A kernel that could not write a page forgets it after having said so once, and the next flush succeeds. So a flush that
  * failed is the last one that counts: from then on nothing is acknowledged as durable, and no change is begun, since it
@@ -21,11 +22,18 @@ import { BlockError, LcfsError } from './errors.js';
 /** Why a volume takes no more changes; the values of DEVICE_FAILED. */
 export const CHECKPOINT_FAILED = 1;
 export const CHANGE_CUT_OFF = 2;
+export const CRASH_LOOP = 3;
 
 const REASONS: Readonly<Record<number, string>> = {
   [CHECKPOINT_FAILED]: 'a checkpoint could not be written',
   [CHANGE_CUT_OFF]: 'a change was cut off by a block that could not be read or written',
+  [CRASH_LOOP]: 'the daemon died again and again',
 };
+
+const DEVICE_REMEDY = 'stop it, see to the device, run lcfs check, and mount it again';
+
+const remedy = (reason: number): string =>
+  reason === CRASH_LOOP ? 'lcfs status tells more, lcfs resume allows changes again' : DEVICE_REMEDY;
 
 /** Whether changes may be begun. */
 export function takesChanges(): boolean {
@@ -41,11 +49,8 @@ export function readOnlyReason(): string | null {
 export function stopChanges(reason: number, details: string): void {
   if (Atomics.compareExchange(I, DEVICE_FAILED, 0, reason) !== 0) return;
   const text = `${REASONS[reason]} (${details})`;
-  writeSync(
-    2,
-    `lcfs: the volume is read-only from now on: ${text}; it stays as of checkpoint ${I[GENERATION]! - 1} or the one before: ` +
-      'stop it, see to the device, run lcfs check, and mount it again\n',
-  );
+  const stays = reason === CRASH_LOOP ? '' : `; it stays as of checkpoint ${I[GENERATION]! - 1} or the one before`;
+  writeSync(2, `lcfs: the volume is read-only from now on: ${text}${stays}: ${remedy(reason)}\n`);
 }
 
 /** As `stopChanges`, for a change of the catalog that was cut off. */
@@ -62,6 +67,5 @@ export function refuseBrokenCatalog(): void {
 /** For those that get to see sentences. Throws LcfsError('io') if the volume takes no changes. */
 export function refuseIfReadOnly(): void {
   const reason = readOnlyReason();
-  if (reason !== null)
-    throw new LcfsError('io', `the volume is read-only because ${reason}; stop it, see to the device, run lcfs check, and mount it again`);
+  if (reason !== null) throw new LcfsError('io', `the volume is read-only because ${reason}: ${remedy(I[DEVICE_FAILED]!)}`);
 }

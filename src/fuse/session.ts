@@ -200,7 +200,7 @@ class Serving {
 
   #catchUp(): void {
     const { mountpoint, contents, entries } = this.#state;
-    if (entries >= 0) wakeQueues([mountpoint, ...(contents === null ? [] : [`/proc/self/fd/${contents.mount}`])]);
+    if (entries >= 0) wakeQueues([mountpoint, ...(contents === null ? [] : [`/proc/${process.pid}/fd/${contents.mount}`])]);
     for (const { number, behind } of this.#noted) this.#tell(number, behind);
     announceLayerList(this.#device);
     this.#reaping = setTimeout(() => reapForgotten(this.#tables, this.#device, this.#left!), REAP_AFTER_MS).unref();

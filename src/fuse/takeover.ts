@@ -2,7 +2,7 @@
  * What a process does that carries on where another one died, beside serving: the shared tables are made right before anybody
  * uses them, and what the dead process left undone is done when requests are served again.
  */
-import { statfsSync } from 'node:fs';
+import { spawn } from 'node:child_process';
 import { layerIndices } from '../engine/layers.js';
 import { orphansOf } from '../engine/orphans.js';
 import { GLOBAL_LAYER, type Ino, type LayerIndex } from '../layout/constants.js';
@@ -34,25 +34,19 @@ export function repairTables(tables: Tables, device: number): Noted[] {
 }
 
 /**
- * Sends a request of our own from every CPU: what came while nobody served waits in the queue of its CPU until another request
- * comes there. For a thread that serves none.
+ * Has a request sent from every CPU: what came while nobody served waits in the queue of its CPU until another request comes
+ * there. Other processes send it: one that serves must not wait for itself, as it could not even be killed meanwhile, and its
+ * descriptors would never close.
  */
 export function wakeQueues(directories: readonly string[]): void {
   const cpus = allowedCpus();
   for (const cpu of cpus) {
-    pinThread([cpu]);
-    for (const directory of directories) ask(directory);
+    pinThread([cpu]); // which the process that is started inherits
+    spawn('stat', ['--file-system', '--format=', ...directories], { stdio: 'ignore' })
+      .on('error', () => undefined)
+      .unref();
   }
   pinThread(cpus);
-}
-
-/** Whatever the answer is, there was a request. */
-function ask(directory: string): void {
-  try {
-    statfsSync(directory);
-  } catch {
-    // Gone with its users.
-  }
 }
 
 /** What the dead process may have taken along: FORGETs of files without names, and RELEASEs (over io_uring). */

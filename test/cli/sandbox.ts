@@ -23,7 +23,7 @@ export class Sandbox {
   readonly directory = mkdtempSync(join(tmpdir(), 'lcfs-cli-'));
   readonly image = join(this.directory, 'volume.img');
   readonly mountpoint = join(this.directory, 'mnt');
-  readonly #environment = { ...process.env, LCFS_RUN_DIR: join(this.directory, 'run') };
+  #environment: NodeJS.ProcessEnv = { ...process.env, LCFS_RUN_DIR: join(this.directory, 'run') };
   readonly #pids = new Set<number>();
   readonly #mountpoints = new Set<string>();
 
@@ -36,11 +36,21 @@ export class Sandbox {
     return join(this.mountpoint, ...parts);
   }
 
+  /** Sets variables of the environment of commands. */
+  set(variables: NodeJS.ProcessEnv): void {
+    this.#environment = { ...this.#environment, ...variables };
+  }
+
   /** Runs `lcfs …` to its end. */
   run(...args: string[]): Promise<Result> {
+    return this.runWith(COMMAND, ...args);
+  }
+
+  /** The same with another installation of LCFS. */
+  runWith(command: string, ...args: string[]): Promise<Result> {
     return new Promise((settle) => {
       const options = { env: this.#environment, timeout: 120_000, maxBuffer: 1 << 28 };
-      const child = execFile(process.execPath, [COMMAND, ...args], options, (error, stdout, stderr) => {
+      const child = execFile(process.execPath, [command, ...args], options, (error, stdout, stderr) => {
         settle({ status: error === null ? 0 : ((error.code as unknown as number | undefined) ?? 128), stdout, stderr });
       });
       child.stdin!.end();
@@ -49,7 +59,11 @@ export class Sandbox {
 
   /** Runs `lcfs …`, which must succeed, and returns what it printed. */
   async ok(...args: string[]): Promise<string> {
-    const { status, stdout, stderr } = await this.run(...args);
+    return this.okWith(COMMAND, ...args);
+  }
+
+  async okWith(command: string, ...args: string[]): Promise<string> {
+    const { status, stdout, stderr } = await this.runWith(command, ...args);
     if (status !== 0) throw new Error(`lcfs ${args.join(' ')} ended with ${status}: ${stderr}${this.#logs()}`);
     return stdout;
   }

@@ -32,9 +32,11 @@ async function importLayer(name: string, file: string, options: JsonOptions & { 
   const progress = new Progress();
   const { stream, bytes } = openInput(file);
   const source = await unpacked(stream.pipe(meter(progress, 'imported', bytes)));
-  const report = await daemon
-    .upload<ImportReport>(layerPath(name, '/content'), source, { parent: options.parent })
-    .finally(() => progress.end());
+  const report = await daemon.upload<ImportReport>(layerPath(name, '/content'), source, { parent: options.parent }).finally(() => {
+    progress.end();
+    // An input that nobody reads any more must not keep the command from ending.
+    stream.destroy();
+  });
   if (options.json) printJson(report);
   else printLine(`imported ${formatSize(report.bytes)}, ${report.entries} entries, into ${report.layer.name}`);
 }

@@ -15,10 +15,9 @@
  * what came of it then.
  */
 import { dirname, basename, join } from 'node:path';
-import { getInode, foundAt } from '../../engine/inode.js';
 import { findLayer, holdLayer, layerInfo, releaseLayer, type LayerInfo } from '../../engine/layers.js';
-import { BLOCK_BYTES, ROOT_INO, type LayerIndex } from '../../layout/constants.js';
-import { inodeBtimeLo, inodeBtimeNsec, inodeCtimeLo, inodeCtimeNsec } from '../../layout/records.js';
+import type { LayerIndex } from '../../layout/constants.js';
+import { isUntouched } from '../untouched.js';
 import type { DiffTask, Result } from './diff-work.js';
 import { unimplemented } from './failure.js';
 import { TAR, TAR_GZIP, type ApplyRequest, type Descriptor, type DiffRequest, type Mount } from './messages.js';
@@ -112,13 +111,6 @@ export class Differ {
     if (!isOurs || findLayer(basename(source)) < 0) throw unimplemented('these mounts are not of LCFS');
     return layerInfo(basename(source));
   }
-}
-
-/** Whether a layer is as it was made. */
-function isUntouched({ index, parentIndex, ownBytes, inodes }: LayerInfo): boolean {
-  if (parentIndex !== undefined) return ownBytes === 0;
-  if (ownBytes > BLOCK_BYTES || inodes > 1 || getInode(index, ROOT_INO) < 0) return false;
-  return inodeCtimeLo(foundAt) === inodeBtimeLo(foundAt) && inodeCtimeNsec(foundAt) === inodeBtimeNsec(foundAt);
 }
 
 /**

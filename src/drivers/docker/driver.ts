@@ -5,7 +5,8 @@
  *                    every snapshot this way and then writes into it
  *   CreateReadWrite  the same with a quota, for containers
  *   Get, Put         the layer's directory below the mount point, held against removal from the first Get to the last Put
- *   ApplyDiff        a tar streamed into the layer. If it fails in any way, the layer goes: half a layer must not be
+ *   ApplyDiff        a tar streamed into the layer. If it fails in any way, the layer goes, be it that the process dies and
+ *                    the next one finds the layer marked as unfinished: half a layer must not be
  *                    taken for a whole one, and Docker repeats a call whose connection broke with the rest of the body
  *   Diff, Changes,   comparison with the parent that Docker names; with none, everything in the layer
  *   DiffSize
@@ -28,9 +29,12 @@ import { importLayer } from '../../archive/import.js';
 import { newAttributeChange, SET_GID, SET_UID, setAttributes } from '../../engine/attributes.js';
 import { LcfsError } from '../../engine/errors.js';
 import { createLayer, findLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer } from '../../engine/layers.js';
+import { markFinished, markUnfinished } from '../../engine/unfinished.js';
 import { volumeInfo } from '../../engine/volume.js';
 import { BLOCK_BYTES, ROOT_INO } from '../../layout/constants.js';
 import { LastUses, type ClaimingDriver, type Claims, type NamedLayer } from '../claims.js';
+import { Notes } from '../notes.js';
+import { isUntouched } from '../untouched.js';
 import { Holds } from './holds.js';
 import { knownIn, placeOfHome, type DockerPlace } from './known-layers.js';
 import { parseContainerQuota, parseEngineOptions } from './options.js';
@@ -60,6 +64,8 @@ export interface DriverContext {
   transport: string;
   /** Index of the next new layer when the daemon started: layers below it were made before. */
   firstNewLayer: number;
+  /** Memory file for what outlives the process; null: there is none. */
+  notes: number | null;
   /** Brings what programs wrote through memory mappings into the volume. */
   syncMount: () => Promise<void>;
   /** Makes everything durable. */
@@ -74,11 +80,12 @@ export class GraphDriver implements ClaimingDriver {
   readonly #context: DriverContext;
   readonly #turns = new Turns();
   readonly #uses = new LastUses<string>();
-  readonly #holds = new Holds({ hold: (name) => void holdLayer(name), release: releaseIfThere });
+  readonly #holds: Holds;
   #settings: EngineSettings;
 
   constructor(context: DriverContext) {
     this.#context = context;
+    this.#holds = new Holds({ hold: (name) => void holdLayer(name), release: releaseIfThere }, new Notes(context.notes));
     this.#settings = loadSettings();
   }
 
@@ -124,12 +131,20 @@ export class GraphDriver implements ClaimingDriver {
     return this.#turns.run({ alone: [id], shared: [parent] }, async () => {
       // The parent is sealed now; a running container must not lose what it wrote through a mapping.
       if (this.#holds.count(parent) > 0) await this.#context.syncMount();
-      createLayer(id, { ...(parent !== '' && { parent }), quotaBytes, properties });
+      if (!this.#isRepeated(id, parent, properties)) createLayer(id, { ...(parent !== '' && { parent }), quotaBytes, properties });
       this.#uses.note(id);
       if (parent === '') this.#giveRoot(id);
       this.#context.announce(id);
       return {};
     });
+  }
+
+  /** Whether Docker calls once more because the process that has made the layer died before it could answer. */
+  #isRepeated(id: string, parent: string, properties: Record<string, string>): boolean {
+    if (findLayer(id) < 0) return false;
+    const info = layerInfo(id);
+    const isOld = info.index < this.#context.firstNewLayer && info.properties[KIND] === properties[KIND];
+    return isOld && (info.parent ?? '') === parent && info.children === 0 && info.holders === 0 && isUntouched(info);
   }
 
   /** In a user namespace the root directory belongs to the namespace's root. */
@@ -145,6 +160,7 @@ export class GraphDriver implements ClaimingDriver {
   remove(request: LayerRequest): Promise<Answer> {
     const id = idOf(request);
     return this.#turns.run({ alone: [id] }, () => {
+      this.#holds.forgetUnsure(id);
       if (findLayer(id) >= 0) this.#remove(id);
       return {};
     });
@@ -242,14 +258,17 @@ export class GraphDriver implements ClaimingDriver {
   }
 
   async #apply(id: string, tar: AsyncIterable<Uint8Array>): Promise<number> {
+    const { index } = layerInfo(id);
     holdLayer(id);
     try {
+      markUnfinished(index);
       const { bytes, ended } = await importLayer(tar, id, {
         ...this.#settings.maps,
         recipe: this.#isExact,
         written: this.#context.written,
       });
       if (!ended) throw new LcfsError('invalid', 'the tar has no end marker: it was cut off');
+      markFinished(index);
       releaseLayer(id);
       return bytes;
     } catch (error) {

@@ -132,6 +132,7 @@ export async function fuzzDockerServer(options: FuzzOptions): Promise<FuzzFigure
     mountpoint: '/mnt',
     name: 'lcfs',
     transport: 'test',
+    notes: null,
     firstNewLayer: W[NEXT_LAYER]!,
     written: () => {},
     announce: () => {},

@@ -1,6 +1,6 @@
 /** The driver as Docker sees it: HTTP calls on a unix socket, against a volume in a temporary file. */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { closeSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { after, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NEXT_LAYER } from '../../engine/arena.js';
-import { createLayer, layerInfo } from '../../engine/layers.js';
+import { createLayer, findLayer, layerInfo, releaseLayer, removeLayer } from '../../engine/layers.js';
 import { closeTestVolume, find, foundStat, get, make, openTestVolume, put, remove, ROOT, stat } from '../../../test/support/files.js';
 import { W } from '../../layout/memory.js';
 import { FILE } from '../../archive/tar-format.js';
@@ -16,6 +16,7 @@ import { END_OF_ARCHIVE, tarHeader } from '../../archive/tar-writer.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import type { Answer } from './protocol.js';
 import { type DriverServer, makeServer } from './server.js';
+import { createMemoryFile } from '../../linux/memory-file.js';
 import { makeSocket, serveSocket } from '../socket.js';
 
 const folder = mkdtempSync(join(tmpdir(), 'lcfs-docker-'));
@@ -32,6 +33,7 @@ before(async () => {
     name: 'lcfs',
     transport: 'test',
     firstNewLayer: W[NEXT_LAYER]!,
+    notes: null,
     syncMount: async () => void events.push('sync'),
     checkpoint: async () => void events.push('checkpoint'),
     written: () => undefined,
@@ -391,6 +393,48 @@ test('a refused tar is read to its end, so that the answer reaches a client that
 test('a layer from before a restart takes no diff', async () => {
   assert.match((await apply('test', tarOf('x', 'x'))).Err!, /before lcfs was started again/);
   assert.equal(await exists('test'), true);
+});
+
+test('a Create whose answer was lost with the process is repeated, unless the layer is in use by then', async () => {
+  const create = (driver: GraphDriver, id: string, parent = ''): unknown => driver.create({ id, parent, storageOptions: {} });
+  const next = (): GraphDriver => new GraphDriver({ ...context, firstNewLayer: W[NEXT_LAYER]! });
+  await create(next(), 'below');
+  await create(next(), 'twice', 'below');
+  const index = layerInfo('twice').index;
+  await create(next(), 'twice', 'below');
+  assert.equal(layerInfo('twice').index, index);
+  await assert.rejects(async () => create(next(), 'twice'), /exists already/, 'upon another parent');
+  await assert.rejects(async () => create(next(), 'below'), /exists already/, 'with children');
+  await assert.rejects(async () => next().createReadWrite({ id: 'twice', parent: 'below', storageOptions: {} }), /exists already/);
+  for (const id of ['twice', 'below']) await succeed('Remove', { ID: id });
+});
+
+test('what is mounted stays held when the process dies', async () => {
+  const notes = createMemoryFile('lcfs-test', 0);
+  const request = { id: 'mounted', parent: '', storageOptions: {} };
+  const answered = (): Promise<void> => new Promise(setImmediate);
+  // Another process has an arena of its own, in which nothing is held yet.
+  const next = (): GraphDriver => {
+    while (findLayer('mounted') >= 0 && layerInfo('mounted').holders > 0) releaseLayer('mounted');
+    return new GraphDriver({ ...context, notes });
+  };
+  const first = next();
+  await first.create(request);
+  await first.get(request);
+  await answered();
+  const second = next();
+  assert.equal(layerInfo('mounted').holders, 1);
+  await assert.rejects(async () => second.remove(request), { code: 'busy' });
+  await second.get(request); // its answer is lost
+  const third = next();
+  await third.get(request);
+  third.put(request);
+  third.put(request);
+  await assert.rejects(async () => removeLayer('mounted'), { code: 'busy' });
+  await answered();
+  await third.remove(request); // Docker has given back what it had
+  assert.equal(findLayer('mounted'), -1);
+  closeSync(notes);
 });
 
 test('a layer is not cloned, removed or compared while a tar is being applied to it', async () => {

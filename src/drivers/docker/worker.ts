@@ -27,6 +27,8 @@ export interface DockerWorkerData {
   handle: VolumeHandle;
   /** Where the volume is mounted already. */
   mountpoint: string;
+  /** Memory file for what outlives the process (notes.ts). */
+  notes: number;
   /** Path of the socket. */
   socket: string;
   /** The listening plugin socket, usually /run/docker/plugins/lcfs.sock. */
@@ -50,6 +52,7 @@ function makeContext(): DriverContext {
     name: basename(data.socket, '.sock'),
     transport: data.transport,
     firstNewLayer: W[NEXT_LAYER]!,
+    notes: data.notes,
     syncMount: () => syncFileSystem(data.mountpoint),
     checkpoint: makeDurable,
     written: (bytes) => writeOut.written(bytes),
