@@ -172,7 +172,9 @@ class Serving {
   /** A string says why the threads can't serve. */
   async start(): Promise<string | undefined> {
     this.#reapOrphans();
-    const refused = (await this.#contents?.start()) ?? (await this.#startThreads());
+    // Both at once: threads of the mount that already need a content file wait for it as anybody does.
+    const answers = await Promise.all([this.#contents?.start(), this.#startThreads()]);
+    const refused = answers.find((answer) => answer !== undefined);
     if (refused !== undefined) return refused;
     this.#attach();
     if (this.#takeover) this.#catchUp();
