@@ -68,8 +68,8 @@ export function daemonCommand(): Command {
 }
 
 const DURABILITY = `
-What has been written survives the end of the process that wrote it. It survives a crash of the machine or of the
-daemon from the next checkpoint on, which comes every few seconds (lcfs syncer) or when asked for (lcfs commit).
+What has been written survives the end of the process that wrote it, and that of the process that serves the volume,
+which is started again (lcfs status tells how often). It survives a crash of the machine from the next checkpoint on, which comes every few seconds (lcfs syncer) or when asked for (lcfs commit).
   --fsync=relaxed  fsync promises nothing more than that: it returns at once. After a crash the volume is what it was
                    at the last checkpoint, complete and consistent, but the last seconds may be missing.
   --fsync=strict   fsync returns when a checkpoint that includes the file is on the device. Slower.`;

@@ -24,6 +24,7 @@ Examples:
   $ lcfs format /srv/lcfs.img --size 20G                  make a volume in a file
   $ lcfs daemon /srv/lcfs.img /lcfs --containerd --detach mount it and serve containerd
   $ lcfs status                                           see what it holds
+  $ lcfs upgrade /lcfs                                    let this version serve it, while it is in use
   $ lcfs stop /lcfs                                       unmount it
 
 Commands other than format and daemon talk to the daemon that runs. With several daemons, name one with

@@ -125,6 +125,31 @@ test('LCFS dies under a running container: Docker starts again and can remove it
   await docker.docker('rm', '-f', 'victim');
 });
 
+test('only the process that serves dies: containers go on, Docker can repeat what failed, and what is mounted stays', async () => {
+  const count = 'i=0; while :; do i=$((i+1)); echo $i >> /log || echo failed at $i >> /errors; sleep 0.02; done';
+  await docker.docker('run', '-d', '--name', 'survivor', '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sh', '-c', count);
+  for (let deaths = 0; deaths < 2; deaths++) {
+    const coming = docker.try('import', await busyboxRoot(), `coming${deaths}`);
+    await delay(100);
+    const dead = await engines.lcfs.killServing();
+    const { status: failed } = await coming;
+    if (failed !== 0) await docker.docker('import', await busyboxRoot(), `coming${deaths}`);
+    assert.notEqual((await status()).pid, dead);
+    assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, `coming${deaths}`, 'echo', 'here'), 'here');
+  }
+  const layer = await docker.docker('inspect', '--format', '{{.GraphDriver.Data.Layer}}', 'survivor');
+  await assert.rejects(engines.lcfs.lcfs('layer', 'rm', layer), /in use/);
+  assert.equal(await docker.docker('exec', 'survivor', 'awk', 'NR != $1 { print "line " NR " is " $1 }', '/log'), '');
+  assert.equal(await docker.docker('exec', 'survivor', 'sh', '-c', 'ls /errors 2> /dev/null || echo none'), 'none');
+  assert.equal((await status()).readOnly, null);
+  await docker.docker('rm', '-f', 'survivor');
+  await docker.docker('rmi', 'coming0', 'coming1');
+  assert.deepEqual(
+    (await engines.lcfs.json<{ name: string }[]>('layer', 'ls')).filter(({ name }) => name === layer),
+    [],
+  );
+});
+
 test('the volume is sound after all of it', async () => {
   await docker.stopDockerd();
   await engines.lcfs.stop();
