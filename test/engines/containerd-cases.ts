@@ -11,6 +11,7 @@ import { containerdConfig, takesDiffers, withImport } from '../../src/cli/setup/
 import { withCri } from '../../src/cli/setup/cri-config.js';
 import { isAtLeast, type Version } from '../../src/cli/setup/version.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
+import type { Status } from '../../src/daemon/protocol.js';
 import type { RunResult } from '../../scripts/lib/run.js';
 import type { SuiteName } from '../../scripts/lib/suites.js';
 import { blobFile, chainIds, type Image, packImage } from '../../scripts/lib/oci.js';
@@ -352,6 +353,18 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       await stack.containerd.start();
       await recover(stack, used);
       await stack.pull(reference);
+      await forget(stack, reference);
+      assert.deepEqual(await stack.layers(), []);
+    });
+
+    check('only the process that serves dies while a layer is unpacked: pulled again, the layer is whole', async () => {
+      const { reference, pulling } = await beginUnpacking();
+      const dead = await stack.lcfs.killServing();
+      await pulling;
+      assert.notEqual((await stack.lcfs.json<Status>('status', stack.lcfs.mountpoint)).pid, dead);
+      await stack.pull(reference);
+      const staged = readdirSync(join(stack.lcfs.mountpoint, 'layers')).filter((name) => name.startsWith('ctr+staging~'));
+      assert.deepEqual(staged, []);
       await forget(stack, reference);
       assert.deepEqual(await stack.layers(), []);
     });
