@@ -18,7 +18,7 @@
  *   GET    stats?layer=                                    -> LayerReport[]
  *   DELETE stats?layer=                                    -> {}
  *   GET    layers                                          -> lines of Layer
- *   POST   layers          {name, parent?, quotaBytes?}    -> Layer
+ *   POST   layers          {name, parent?, quotaBytes?, fsync?}    -> Layer
  *   GET    layers/NAME                                     -> Layer
  *   DELETE layers/NAME                                     -> {}
  *   POST   layers/NAME/commit {newName?}                   -> Layer
@@ -107,6 +107,8 @@ export interface Layer {
   ownBytes: number;
   /** Limit of ownBytes; 0: none. */
   quotaBytes: number;
+  /** What fsync promises in the layer; null: what the daemon says. */
+  fsync: 'strict' | 'relaxed' | null;
   inodes: number;
   /** Users that hold the layer now, such as running containers. */
   holders: number;

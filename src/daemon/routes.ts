@@ -2,6 +2,7 @@
 import { writeFileSync } from 'node:fs';
 import { STAGING_NAME } from '../drivers/containerd/layer-names.js';
 import { LcfsError } from '../engine/errors.js';
+import type { FsyncMode } from '../engine/layers.js';
 import { cancelScrub, setScrubRate, startScrub } from '../engine/scrub.js';
 import {
   STREAMED,
@@ -148,13 +149,20 @@ interface NewLayer {
   name: string;
   parent: string | undefined;
   quotaBytes: number | undefined;
+  fsync: FsyncMode | undefined;
 }
 
 function newLayer(body: Record<string, unknown>): NewLayer {
   const name = textIn(body, 'name');
   if (name === undefined) throw new LcfsError('invalid', 'name is missing');
   refuseReserved(name);
-  return { name, parent: textIn(body, 'parent'), quotaBytes: numberIn(body, 'quotaBytes') };
+  return { name, parent: textIn(body, 'parent'), quotaBytes: numberIn(body, 'quotaBytes'), fsync: fsyncIn(body) };
+}
+
+function fsyncIn(body: Record<string, unknown>): FsyncMode | undefined {
+  const mode = textIn(body, 'fsync');
+  if (mode === undefined || mode === 'strict' || mode === 'relaxed') return mode;
+  throw new LcfsError('invalid', `fsync is strict or relaxed, not "${mode.slice(0, 100)}"`);
 }
 
 /** Names that a driver makes up for itself and relies on. */

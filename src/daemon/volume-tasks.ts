@@ -2,7 +2,7 @@
 import { BLOCK_BYTES, GLOBAL_LAYER } from '../layout/constants.js';
 import { checkpoint } from '../engine/checkpoint.js';
 import { LcfsError } from '../engine/errors.js';
-import { GLOBAL_NAME, commitLayer, createLayer, layerInfo, removeLayer, type LayerInfo } from '../engine/layers.js';
+import { GLOBAL_NAME, commitLayer, createLayer, layerInfo, removeLayer, type FsyncMode, type LayerInfo } from '../engine/layers.js';
 import { setSyncInterval } from '../engine/maintenance.js';
 import { dropCleanPages, limitFrames } from '../engine/pager.js';
 import { clearStats, dropStats, readStats, type LayerStats } from '../engine/stats.js';
@@ -56,10 +56,11 @@ interface NewLayer {
   name: string;
   parent?: string;
   quotaBytes?: number;
+  fsync?: FsyncMode;
 }
 
-function create({ name, parent, quotaBytes }: NewLayer, announce: Announce): Layer {
-  const index = createLayer(name, { parent, quotaBytes });
+function create({ name, parent, quotaBytes, fsync }: NewLayer, announce: Announce): Layer {
+  const index = createLayer(name, { parent, quotaBytes, fsync });
   announce(name);
   return describeLayer(layerInfo(index));
 }
@@ -100,6 +101,7 @@ export function describeLayer(info: LayerInfo): Layer {
     created: info.created.toISOString(),
     ownBytes,
     quotaBytes,
+    fsync: info.fsync ?? null,
     inodes,
     holders,
     properties,

@@ -18,6 +18,8 @@ import {
   GLOBAL_LAYER,
   INODE,
   LAYER,
+  LAYER_FSYNC_RELAXED,
+  LAYER_FSYNC_STRICT,
   LAYER_BROKEN,
   LAYER_REMOVING,
   LAYER_SEALED,
@@ -39,6 +41,7 @@ import {
   layerCreatedHi,
   layerCreatedLo,
   layerDepth,
+  layerFlags,
   layerInodes,
   layerOwnBlocks,
   layerOwnPages,
@@ -114,6 +117,9 @@ const BLOCKS_PER_CHANGE = 64;
 
 export type LayerState = 'writable' | 'sealed' | 'removing';
 
+/** What fsync promises for the files of a layer (durability.ts). */
+export type FsyncMode = 'strict' | 'relaxed';
+
 export interface LayerInfo {
   index: LayerIndex;
   name: string;
@@ -129,6 +135,8 @@ export interface LayerInfo {
   ownBytes: number;
   /** Data the layer may own; 0: no limit. */
   quotaBytes: number;
+  /** What fsync promises in this layer, if it is not what the daemon says. Clones do not inherit it. */
+  fsync?: FsyncMode;
   /** Inodes in the layer, inherited ones included. */
   inodes: number;
   /** Users that hold the layer at the moment. */
@@ -140,6 +148,8 @@ export interface CreateOptions {
   /** Name of the layer to clone. It is sealed. */
   parent?: string | undefined;
   quotaBytes?: number | undefined;
+  /** Without, what the daemon says. */
+  fsync?: FsyncMode | undefined;
   properties?: Record<string, string> | undefined;
 }
 
@@ -342,10 +352,22 @@ function describe(index: LayerIndex, slot: number): LayerInfo {
     created: new Date((layerCreatedLo(at) + layerCreatedHi(at) * 2 ** 32) * 1000),
     ownBytes: (layerOwnPages(at) + layerOwnBlocks(at)) * BLOCK_BYTES,
     quotaBytes: layerQuotaBlocks(at) * BLOCK_BYTES,
+    ...fsyncOf(layerFlags(at)),
     inodes: layerInodes(at),
     holders: loadSlotMounts(slot),
     properties,
   };
+}
+
+function fsyncOf(flags: number): { fsync?: FsyncMode } {
+  if ((flags & LAYER_FSYNC_STRICT) !== 0) return { fsync: 'strict' };
+  return (flags & LAYER_FSYNC_RELAXED) !== 0 ? { fsync: 'relaxed' } : {};
+}
+
+/** Flags of a layer that is made or changed. */
+function fsyncFlags(fsync: FsyncMode | null | undefined): number {
+  if (fsync === 'strict') return LAYER_FSYNC_STRICT;
+  return fsync === 'relaxed' ? LAYER_FSYNC_RELAXED : 0;
 }
 
 /** Layer indices in ascending order from `from` on, `count` at most. Layers that are being removed are left out. */
@@ -420,7 +442,7 @@ export function createLayer(name: string, options: CreateOptions = {}): LayerInd
         return Math.ceil((options.quotaBytes ?? 0) / BLOCK_BYTES);
       },
       (quotaBlocks) => {
-        const index = enterLayer(bytes, parentSlot, parent, quotaBlocks);
+        const index = enterLayer(bytes, parentSlot, parent, quotaBlocks, fsyncFlags(options.fsync));
         for (const [key, value] of properties) storeProperty(index, key, value);
         return index;
       },
@@ -442,24 +464,25 @@ function withParent<T>(name: string | undefined, work: (slot: number, index: Lay
 }
 
 /** Makes the record of a new layer, its names, and its root directory unless it inherits one. */
-function enterLayer(name: Buffer, parentSlot: number, parent: LayerIndex, quotaBlocks: number): LayerIndex {
+function enterLayer(name: Buffer, parentSlot: number, parent: LayerIndex, quotaBlocks: number, flags: number): LayerIndex {
   const index = W[NEXT_LAYER]!;
   readClock();
-  noteNewLayer(index, parent, quotaBlocks);
-  makeLayer(index, parentSlot, parent, quotaBlocks);
+  noteNewLayer(index, parent, quotaBlocks, flags);
+  makeLayer(index, parentSlot, parent, quotaBlocks, flags);
   addName(name, index);
   if (parentSlot !== 0) addChild(parent, index);
   return index;
 }
 
 /** Makes the record and the tree of a layer with the next index, as of the time of `readClock`. For replaying the log, too. */
-export function makeLayer(index: LayerIndex, parentSlot: number, parent: LayerIndex, quotaBlocks: number): void {
+export function makeLayer(index: LayerIndex, parentSlot: number, parent: LayerIndex, quotaBlocks: number, flags: number): void {
   W[NEXT_LAYER] = index + 1;
   W[LAYER_COUNT]!++;
   const record = scratchAt + 64;
   W.fill(0, record, record + LAYER_WORDS);
   if (parentSlot !== 0) inherit(record, parentSlot, parent);
   setLayerState(record, LAYER_WRITABLE);
+  setLayerFlags(record, flags);
   setLayerQuotaBlocks(record, quotaBlocks);
   setLayerCreatedLo(record, nowLo);
   setLayerCreatedHi(record, nowHi);
@@ -480,7 +503,6 @@ function inherit(record: number, parentSlot: number, parent: LayerIndex): void {
   setLayerDepth(record, layerDepth(from) + 1);
   setLayerOwnPages(record, 0);
   setLayerOwnBlocks(record, 0);
-  setLayerFlags(record, 0);
 }
 
 /** Seals a layer whose slot is pinned: operations that are changing it finish first. */
@@ -558,6 +580,8 @@ export interface LayerUpdate {
   newName?: string | undefined;
   /** Makes the layer immutable. Sealing a sealed layer changes nothing. */
   seal?: boolean;
+  /** What fsync promises from now on; null: what the daemon says. */
+  fsync?: FsyncMode | null;
   /** null removes a property. */
   properties?: Readonly<Record<string, string | null>>;
   /** The change is a step of removing something: it may use what is kept for that on a full volume. */
@@ -579,8 +603,9 @@ export function updateLayer(layer: string | LayerIndex, update: LayerUpdate): vo
       }
       needBlocks(blocksToStoreAll(index, properties));
     },
-    (_, __, index, slot) => {
+    (_, record, index, slot) => {
       if (newName !== null) renameTo(index, newName);
+      if (update.fsync !== undefined) setLayerFlags(record, fsyncFlags(update.fsync));
       if (update.seal === true) seal(slot, index);
       for (const [key, value] of properties) storeProperty(index, key, value);
     },

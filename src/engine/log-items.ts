@@ -9,7 +9,7 @@
  *   ALLOC   block, count                 data blocks that were allocated
  *   FREE    block, count                 data blocks that were freed
  *   STATE   layer, LAYER_STATE_WORDS     the layer's record, without what is counted again
- *   NEW     layer, parent, quota, time   a layer was made: seconds (low, high word), nanoseconds
+ *   NEW     layer, parent, quota, time, flags   a layer was made; time: seconds (low, high word), nanoseconds
  *   GROW    blocks                       the volume has this many blocks
  */
 import { W } from '../layout/memory.js';
@@ -45,7 +45,7 @@ export function itemWords(at: number): number {
     case STATE:
       return 2 + LAYER_STATE_WORDS;
     case NEW:
-      return 7;
+      return 8;
     default:
       throw new LcfsError('corrupt', `the intent log has an item of kind ${W[at]} (LG2)`);
   }

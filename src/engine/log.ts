@@ -51,6 +51,7 @@ import {
   isNotedLater,
   keys,
   keysEnd,
+  newFlags,
   newLayer,
   newParent,
   newQuotaBlocks,
@@ -241,7 +242,8 @@ function putNewLayer(): void {
   W[to + 4] = nowLo;
   I[to + 5] = nowHi;
   W[to + 6] = nowNsec;
-  to += 7;
+  W[to + 7] = newFlags;
+  to += 8;
 }
 
 // Generations

@@ -24,10 +24,11 @@ export let runs: Uint32Array = new Uint32Array(1024 * RUN_WORDS);
 export let runsEnd = 0;
 /** Slots whose records changed. */
 export const slots: number[] = [];
-/** A layer that was made: its index (0: none), parent and quota in blocks. */
+/** A layer that was made: its index (0: none), parent, quota in blocks and flags. */
 export let newLayer: LayerIndex = 0;
 export let newParent: LayerIndex = 0;
 export let newQuotaBlocks = 0;
+export let newFlags = 0;
 
 /** Begins an operation whose changes are noted, or not. */
 export function beginNotes(isLogged: boolean): void {
@@ -118,8 +119,9 @@ export function noteSlot(slot: number): void {
 }
 
 /** A layer was made. */
-export function noteNewLayer(layer: LayerIndex, parent: LayerIndex, quotaBlocks: number): void {
+export function noteNewLayer(layer: LayerIndex, parent: LayerIndex, quotaBlocks: number, flags: number): void {
   newLayer = layer;
   newParent = parent;
   newQuotaBlocks = quotaBlocks;
+  newFlags = flags;
 }

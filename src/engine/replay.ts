@@ -192,7 +192,7 @@ function putNewLayer(at: number): void {
   const parent = W[at + 2]!;
   if (parent !== 0) pinLayer(parent);
   setClock(W[at + 4]!, I[at + 5]!, W[at + 6]!);
-  makeLayer(W[at + 1]!, parent === 0 ? 0 : slot, parent, W[at + 3]!);
+  makeLayer(W[at + 1]!, parent === 0 ? 0 : slot, parent, W[at + 3]!, W[at + 7]!);
 }
 
 // 3

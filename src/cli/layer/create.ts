@@ -1,5 +1,5 @@
 /** `lcfs layer create`: an empty layer. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import type { Layer } from '../../daemon/protocol.js';
 import { controlOption, daemonFor, examples, jsonOption, type JsonOptions } from '../options.js';
 import { printJson } from '../output.js';
@@ -10,14 +10,17 @@ export function layerCreateCommand(): Command {
     .description('make an empty layer')
     .argument('<layer>', 'its name')
     .option('--quota <size>', 'the most space it may take', parsePositiveSize)
+    .addOption(
+      new Option('--fsync <mode>', 'what fsync promises in the layer; without, what the daemon says').choices(['relaxed', 'strict']),
+    )
     .addOption(controlOption())
     .addOption(jsonOption())
     .action(create);
   return examples(command, 'lcfs layer create base', 'lcfs layer create scratch --quota 1G');
 }
 
-async function create(name: string, options: JsonOptions & { quota?: number }): Promise<void> {
+async function create(name: string, options: JsonOptions & { quota?: number; fsync?: string }): Promise<void> {
   const daemon = await daemonFor(options);
-  const layer = await daemon.call<Layer>('POST', 'layers', { name, quotaBytes: options.quota });
+  const layer = await daemon.call<Layer>('POST', 'layers', { name, quotaBytes: options.quota, fsync: options.fsync });
   if (options.json) printJson(layer);
 }

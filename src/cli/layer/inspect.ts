@@ -36,6 +36,7 @@ function printLayer(layer: Layer, position: number): void {
     ['created', layer.created],
     ['own space', formatSize(layer.ownBytes)],
     ['quota', layer.quotaBytes === 0 ? 'none' : formatSize(layer.quotaBytes)],
+    ['fsync', layer.fsync ?? 'as the daemon says'],
     ['inodes', String(layer.inodes)],
     ['in use by', String(layer.holders)],
     ...Object.entries(layer.properties).map(([key, value]): [string, string] => [`property ${key}`, value]),

@@ -13,6 +13,7 @@ const layer = (name: string, parent: string | null): Layer => ({
   created: '',
   ownBytes: 0,
   quotaBytes: 0,
+  fsync: null,
   inodes: 0,
   holders: 0,
   properties: {},

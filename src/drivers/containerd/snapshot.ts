@@ -3,6 +3,7 @@
  * put, moved and removed in the same change of the catalog as the layer itself, so the two never disagree, crashes
  * included.
  */
+import type { FsyncMode } from '../../engine/layers.js';
 import { KIND_ACTIVE, KIND_COMMITTED, KIND_VIEW, type Info, type Timestamp } from './messages.js';
 import { layerNameOf } from './layer-names.js';
 import { invalid } from './failure.js';
@@ -38,6 +39,9 @@ export const KEPT = 'kept';
 
 /** Label by which a client says which chain ID the snapshot is going to have. */
 export const TARGET_LABEL = 'containerd.io/snapshot.ref';
+
+/** Label that says what fsync promises in the snapshot: strict or relaxed; without, what the daemon says. */
+export const FSYNC_LABEL = 'containerd.io/snapshot/lcfs.fsync';
 
 const LABEL_BYTES_MAX = 4096;
 const KEY_BYTES_MAX = 4096;
@@ -85,6 +89,13 @@ export function checkLabels(labels: Labels): Labels {
       throw invalid(`label "${key.slice(0, 100)}" has more than ${LABEL_BYTES_MAX} bytes with its value`);
   }
   return Object.fromEntries(kept);
+}
+
+/** What the labels say of fsync. Throws CallFailure InvalidArgument if it is nothing that there is. */
+export function fsyncOf(labels: Labels): FsyncMode | undefined {
+  const mode = labels[FSYNC_LABEL];
+  if (mode === undefined || mode === 'strict' || mode === 'relaxed') return mode;
+  throw invalid(`label ${FSYNC_LABEL}: "${mode.slice(0, 100)}" is neither strict nor relaxed`);
 }
 
 /** Labels after an update of the fields `paths` (none: all labels). Throws CallFailure InvalidArgument for other fields. */

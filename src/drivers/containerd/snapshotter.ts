@@ -67,6 +67,7 @@ import {
   updateLabels,
   type Labels,
   type Snapshot,
+  fsyncOf,
 } from './snapshot.js';
 import { SnapshotIndex, type Entry } from './snapshot-index.js';
 
@@ -140,7 +141,7 @@ export class Snapshotter {
   #makeLayer(snapshot: Snapshot): Entry {
     const parent = snapshot.parent === '' ? undefined : this.#layerOf(this.#entry(snapshot.parent)).name;
     const name = freeName(snapshot.key);
-    const layer = createLayer(name, { parent, properties: stored(snapshot) });
+    const layer = createLayer(name, { parent, fsync: fsyncOf(snapshot.labels), properties: stored(snapshot) });
     this.#context.announce(name);
     return this.#enter(snapshot, layer);
   }
@@ -286,7 +287,9 @@ export class Snapshotter {
 
   #relabel(entry: Entry, labels: Labels): Entry {
     const { layer, ...snapshot } = entry;
-    this.#layerOf(entry);
+    const { fsync } = this.#layerOf(entry);
+    // A layer that is sealed is not written any more, and several snapshots may share it.
+    if (entry.kind === 'active' && fsyncOf(labels) !== fsync) updateLayer(layer, { fsync: fsyncOf(labels) ?? null });
     return this.#share({ ...snapshot, labels, updated: now() }, layer);
   }
 

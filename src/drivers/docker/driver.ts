@@ -37,7 +37,7 @@ import { Notes } from '../notes.js';
 import { isUntouched } from '../untouched.js';
 import { Holds } from './holds.js';
 import { knownIn, placeOfHome, type DockerPlace } from './known-layers.js';
-import { parseContainerQuota, parseEngineOptions } from './options.js';
+import { parseContainerOptions, parseEngineOptions, type ContainerOptions } from './options.js';
 import type { Answer, Change, InitRequest, LayerRequest } from './protocol.js';
 import { type EngineSettings, homesIn, loadSettings, storeSettings } from './settings.js';
 import { Turns } from './turns.js';
@@ -117,21 +117,20 @@ export class GraphDriver implements ClaimingDriver {
   create(request: LayerRequest): Promise<Answer> {
     if (Object.keys(request.storageOptions).length > 0)
       throw new LcfsError('invalid', 'storage options are for containers only, not for image layers');
-    return this.#create(request, 0, { [KIND]: IMAGE, ...(this.#isExact && { [EXACT]: 'yes' }) });
+    return this.#create(request, { quotaBytes: 0 }, { [KIND]: IMAGE, ...(this.#isExact && { [EXACT]: 'yes' }) });
   }
 
   createReadWrite(request: LayerRequest): Promise<Answer> {
-    const quotaBytes = parseContainerQuota(request.storageOptions, this.#settings.defaultQuotaBytes);
-    return this.#create(request, quotaBytes, { [KIND]: CONTAINER });
+    return this.#create(request, parseContainerOptions(request.storageOptions, this.#settings), { [KIND]: CONTAINER });
   }
 
-  #create(request: LayerRequest, quotaBytes: number, properties: Record<string, string>): Promise<Answer> {
+  #create(request: LayerRequest, options: ContainerOptions, properties: Record<string, string>): Promise<Answer> {
     const { parent } = request;
     const id = idOf(request);
     return this.#turns.run({ alone: [id], shared: [parent] }, async () => {
       // The parent is sealed now; a running container must not lose what it wrote through a mapping.
       if (this.#holds.count(parent) > 0) await this.#context.syncMount();
-      if (!this.#isRepeated(id, parent, properties)) createLayer(id, { ...(parent !== '' && { parent }), quotaBytes, properties });
+      if (!this.#isRepeated(id, parent, properties)) createLayer(id, { ...(parent !== '' && { parent }), ...options, properties });
       this.#uses.note(id);
       if (parent === '') this.#giveRoot(id);
       this.#context.announce(id);

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { parseContainerQuota, parseEngineOptions, parseSize } from './options.js';
+import { parseContainerOptions, parseEngineOptions, parseSize } from './options.js';
 
 test('sizes are read as Docker reads them, in powers of 1024', () => {
   const sizes: [string, number][] = [
@@ -30,10 +30,21 @@ test('options of dockerd: the default size; anything else is refused', () => {
   assert.throws(() => parseEngineOptions(['lcfs.size']), /'' is not a size/);
 });
 
-test('options of a container go before the default', () => {
-  assert.equal(parseContainerQuota({}, 0), 0);
-  assert.equal(parseContainerQuota({}, 5), 5);
-  assert.equal(parseContainerQuota({ size: '1k' }, 5), 1024);
-  assert.equal(parseContainerQuota({ SIZE: '1k' }, 0), 1024);
-  assert.throws(() => parseContainerQuota({ sise: '1k' }, 0), /unknown storage option 'sise'; lcfs knows size/);
+test('options of a container go before those of the engine', () => {
+  const engine = { defaultQuotaBytes: 5 };
+  assert.deepEqual(parseContainerOptions({}, { defaultQuotaBytes: 0 }), { quotaBytes: 0 });
+  assert.deepEqual(parseContainerOptions({}, engine), { quotaBytes: 5 });
+  assert.deepEqual(parseContainerOptions({ size: '1k' }, engine), { quotaBytes: 1024 });
+  assert.deepEqual(parseContainerOptions({ SIZE: '1k' }, engine), { quotaBytes: 1024 });
+  assert.throws(() => parseContainerOptions({ sise: '1k' }, engine), /unknown storage option 'sise'; lcfs knows size and lcfs.fsync/);
+});
+
+test('what fsync promises is said for all containers or for one', () => {
+  const engine = parseEngineOptions(['lcfs.fsync=strict']);
+  assert.deepEqual(engine, { defaultQuotaBytes: 0, defaultFsync: 'strict' });
+  assert.deepEqual(parseContainerOptions({}, engine), { quotaBytes: 0, fsync: 'strict' });
+  assert.deepEqual(parseContainerOptions({ 'lcfs.fsync': 'relaxed' }, engine), { quotaBytes: 0, fsync: 'relaxed' });
+  assert.deepEqual(parseContainerOptions({ 'LCFS.fsync': 'Strict' }, parseEngineOptions([])), { quotaBytes: 0, fsync: 'strict' });
+  assert.throws(() => parseEngineOptions(['lcfs.fsync=maybe']), /'maybe' is neither strict nor relaxed/);
+  assert.throws(() => parseContainerOptions({ 'lcfs.fsync': '' }, engine), { code: 'invalid' });
 });

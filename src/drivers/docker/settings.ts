@@ -4,6 +4,7 @@
  */
 import type { IdMaps } from '../../archive/id-map.js';
 import { LcfsError } from '../../engine/errors.js';
+import type { FsyncMode } from '../../engine/layers.js';
 import { getXattr, setXattr } from '../../engine/xattr.js';
 import { GLOBAL_LAYER, ROOT_INO, XATTR_BYTES_MAX } from '../../layout/constants.js';
 import { ENODATA } from '../../linux/errno.js';
@@ -15,6 +16,8 @@ export interface EngineSettings {
   homes?: readonly string[];
   /** Limit for containers that name none, in bytes; 0: no limit. */
   defaultQuotaBytes: number;
+  /** What fsync promises to containers that do not say; without, what the daemon says. */
+  defaultFsync?: FsyncMode;
   maps: IdMaps;
   /**
    * What the engine was told: that images are given back byte by byte as they came, so that it keeps nothing of their archives
