@@ -47,7 +47,7 @@ export function daemonCommand(): Command {
         .default('auto'),
     )
     .addOption(
-      new Option('--fsync <mode>', 'relaxed: fsync returns at once; strict: it waits for a checkpoint')
+      new Option('--fsync <mode>', 'relaxed: fsync returns at once; strict: it waits for the device')
         .choices(['relaxed', 'strict'])
         .default('relaxed'),
     )
@@ -69,10 +69,10 @@ export function daemonCommand(): Command {
 
 const DURABILITY = `
 What has been written survives the end of the process that wrote it, and that of the process that serves the volume,
-which is started again (lcfs status tells how often). It survives a crash of the machine from the next checkpoint on, which comes every few seconds (lcfs syncer) or when asked for (lcfs commit).
-  --fsync=relaxed  fsync promises nothing more than that: it returns at once. After a crash the volume is what it was
-                   at the last checkpoint, complete and consistent, but the last seconds may be missing.
-  --fsync=strict   fsync returns when a checkpoint that includes the file is on the device. Slower.`;
+which is started again (lcfs status tells how often). After a crash of the machine the volume is complete and
+consistent, but the last second may be missing, unless it was made durable (lcfs commit, or fsync):
+  --fsync=relaxed  fsync returns at once and promises nothing more than that.
+  --fsync=strict   fsync returns when the file, and all that was done before, is on the device. Slower.`;
 
 async function daemon(device: string, mountpoint: string, flags: Flags): Promise<void> {
   const options = daemonOptions(device, mountpoint, flags);
