@@ -77,7 +77,7 @@ export const PAGES_WRITTEN = 47;
 export const CHECKPOINTS = 48;
 /** Seconds between checkpoints, × 1000. */
 export const SYNC_INTERVAL_MS = 49;
-/** 1: fsync waits for a checkpoint; 0: it returns at once. */
+/** 1: fsync waits for the device; 0: it returns at once (durability.ts). */
 export const FSYNC_STRICT = 50;
 export const OPENED_CLEAN = 51;
 /** Not 0 once the device failed: nothing is changed or acknowledged as durable any more (read-only.ts says why). */
