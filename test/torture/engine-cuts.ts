@@ -9,8 +9,7 @@
  *   4. once the engine has removed all of that, `lcfs gc` finds the layers that nobody knows any more, and none is left.
  *
  * The engine keeps its own files either on the volume (its global layer), so that they are cut at the same moment, or beside
- * it. Then all processes are stopped for a moment while these files are copied, which is a moment at which power may be cut,
- * too: the volume may have lost all that was not flushed, while the engine has lost nothing of what it noted.
+ * it. Then the engine is stopped for a moment while these files are copied, which is a moment at which power may be cut, too: the volume may have lost all that was not flushed, while the engine has lost nothing of what it noted.
  */
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -19,7 +18,7 @@ import type { GcReport, Layer } from '../../src/daemon/protocol.js';
 import { makeFolder } from '../../scripts/lib/folders.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
-import { processesUsing, run } from '../../scripts/lib/run.js';
+import { run } from '../../scripts/lib/run.js';
 import type { Random } from '../support/volume.js';
 import { addFigures, noFigures, randomOf, violation, within, type Budget, type Figures } from './part.js';
 import { Recording, recordingTo } from './recording.js';
@@ -182,13 +181,16 @@ class EngineCuts {
     }
   }
 
-  /** Copies the engine's files while nobody can change them. */
+  /**
+   * Copies the engine's files while nobody can change them. LCFS goes on: the engine learns nothing of it, and there may be
+   * mounts of ours among the files.
+   */
   async #freeze(number: number): Promise<Moment> {
-    const pids = [...this.#engine.pids(), ...processesUsing(this.#path('l'), 'node')];
+    const pids = this.#engine.pids();
     const copies = this.#engine.folders.map((folder) => this.#path(`copy-${number}-${basename(folder)}`));
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
     try {
-      for (const [i, folder] of this.#engine.folders.entries()) await run('cp', ['-ax', folder, copies[i]!]);
+      for (const [i, folder] of this.#engine.folders.entries()) await run('cp', ['-ax', folder, copies[i]!], { timeoutMs: 60_000 });
       return { position: this.#recording.length, copies };
     } finally {
       for (const pid of pids.toReversed()) process.kill(pid, 'SIGCONT');

@@ -18,8 +18,8 @@
  * before on the volume is told no, as long as there are any: LCFS cannot give those back as they were.
  *
  * An image layer is durable before Docker writes down that it has it: when ApplyDiff is answered, or, with BuildKit, which
- * writes into the layer, when its Diff is read for the image's checksum. Where Docker's own files lie on the same volume
- * that can wait: a crash takes both back to the same checkpoint.
+ * writes into the layer, when its Diff is read for the image's checksum. So is a container's layer when it is made. Where
+ * Docker's own files lie on the same volume that can wait: a crash takes both back to the same moment.
  */
 import { join } from 'node:path';
 import { changes, diffSize, type PathChange } from '../../archive/changes.js';
@@ -120,8 +120,12 @@ export class GraphDriver implements ClaimingDriver {
     return this.#create(request, { quotaBytes: 0 }, { [KIND]: IMAGE, ...(this.#isExact && { [EXACT]: 'yes' }) });
   }
 
-  createReadWrite(request: LayerRequest): Promise<Answer> {
-    return this.#create(request, parseContainerOptions(request.storageOptions, this.#settings), { [KIND]: CONTAINER });
+  /** Of a container's two layers the one on `ID-init` is the second, after which Docker writes down that it has them. */
+  async createReadWrite(request: LayerRequest): Promise<Answer> {
+    const options = parseContainerOptions(request.storageOptions, this.#settings);
+    const answer = await this.#create(request, options, { [KIND]: CONTAINER });
+    if (!idOf(request).endsWith('-init')) await this.#makeDurable();
+    return answer;
   }
 
   #create(request: LayerRequest, options: ContainerOptions, properties: Record<string, string>): Promise<Answer> {
