@@ -28,7 +28,7 @@ export type Message =
   | { readonly is: 'going' }
   | { readonly is: 'resting'; readonly changes: number; readonly longestMs: number }
   | { readonly is: 'verified'; readonly bytes: number; readonly changes: number; readonly lost: number; readonly lostMs: number }
-  | { readonly is: 'broken' }
+  | { readonly is: 'broken'; readonly how: string }
   | { readonly is: 'violation'; readonly what: string };
 
 /** How the end of the daemon shows. */
@@ -344,7 +344,7 @@ async function main(folder: string, seed: number): Promise<void> {
       work();
     } catch (error) {
       going = false;
-      if (BROKEN.has(codeOf(error))) say({ is: 'broken' });
+      if (BROKEN.has(codeOf(error))) say({ is: 'broken', how: error instanceof Error ? error.message : '' });
       else say({ is: 'violation', what: `${folder}: ${error instanceof Error ? error.stack : String(error)}` });
     }
   };

@@ -12,13 +12,17 @@ export class Client {
   readonly #child: ChildProcess;
   readonly #waiting: { is: string; resolve: (message: Message) => void; reject: (error: Error) => void }[] = [];
   #violation: string | null = null;
-  /** Whether the mount broke under it since it last went to work. */
-  broken = false;
+  /** How the mount broke under it since it last went to work; empty: it did not. */
+  breakage = '';
 
   constructor(folder: string, seed: number) {
     this.#child = fork(PROGRAM, [folder, String(seed)], { stdio: 'inherit' });
     this.#child.on('message', (message: Message) => this.#take(message));
     this.#child.once('exit', (code, signal) => this.#fail(`a client ended with ${code ?? signal}`));
+  }
+
+  get broken(): boolean {
+    return this.breakage !== '';
   }
 
   /** What it found that must not be; null if nothing. */
@@ -27,7 +31,7 @@ export class Client {
   }
 
   #take(message: Message): void {
-    if (message.is === 'broken') this.broken = true;
+    if (message.is === 'broken') this.breakage = message.how;
     else if (message.is === 'violation') this.#fail(message.what);
     else {
       const index = this.#waiting.findIndex(({ is }) => is === message.is);
@@ -48,7 +52,7 @@ export class Client {
   }
 
   async go(strict: boolean): Promise<void> {
-    this.broken = false;
+    this.breakage = '';
     await this.#ask({ do: 'go', strict }, 'going');
   }
 

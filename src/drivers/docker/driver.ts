@@ -120,7 +120,7 @@ export class GraphDriver implements ClaimingDriver {
     return this.#create(request, { quotaBytes: 0 }, { [KIND]: IMAGE, ...(this.#isExact && { [EXACT]: 'yes' }) });
   }
 
-  /** Of a container's two layers the one on `ID-init` is the second, after which Docker writes down that it has them. */
+  /** Of a container's two layers the one that is built on `ID-init` is the second, after which Docker writes down that it has them. */
   async createReadWrite(request: LayerRequest): Promise<Answer> {
     const options = parseContainerOptions(request.storageOptions, this.#settings);
     const answer = await this.#create(request, options, { [KIND]: CONTAINER });
