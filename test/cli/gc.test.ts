@@ -4,12 +4,14 @@ import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, test } from 'node:test';
 import type { GcReport, Layer } from '../../src/daemon/protocol.js';
+import { crashDaemon } from '../../scripts/lib/daemon-processes.js';
 import { Sandbox } from './sandbox.js';
 
 let box: Sandbox;
+let daemon = 0;
 before(async () => {
   box = new Sandbox();
-  await box.start();
+  daemon = await box.start();
 });
 after(() => box.end());
 
@@ -49,8 +51,7 @@ test('an import that a crash cut off is found and removed; one that is under way
   for (let tries = 0; !(await names()).includes('half'); tries++) assert.ok(tries < 100);
   assert.deepEqual(found(await gc()), [], 'under way');
   await box.ok('commit');
-  const { pid } = await box.json<{ pid: number }>('status');
-  process.kill(pid, 'SIGKILL');
+  await crashDaemon(daemon);
   child.kill('SIGKILL');
   await box.start();
   assert.deepEqual(await names(), ['half', 'other', 'whole']);
