@@ -86,6 +86,11 @@ export function logBlocksFor(blocks: number): number {
   return 2 ** Math.floor(Math.log2(Math.min(LOG_BLOCKS_MAX, Math.max(LOG_BLOCKS_MIN, blocks >>> 6))));
 }
 
+/** Whether the log of a volume of so many blocks, which may have grown since it was formatted, may have that size. */
+export function isLogSize(logBlocks: number, blocks: number): boolean {
+  return logBlocks >= LOG_BLOCKS_MIN && logBlocks <= logBlocksFor(blocks) && (logBlocks & (logBlocks - 1)) === 0;
+}
+
 // Writing
 
 /** Notes where the log of the generation that begins will lie, for the superblock of the one that is closed. */

@@ -94,7 +94,7 @@ import { descriptorDevice, readBlocks, readBlocksDirect, useDevice, type Device 
 import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
 import { beginLogging, logGrowth } from './log.js';
-import { logBlocksFor, readBatches } from './log-device.js';
+import { isLogSize, logBlocksFor, readBatches } from './log-device.js';
 import { clearLog, createLogMemory, holdsLog, logWordsFor, mapLogMemory, setBatches, type LogMemory } from './log-memory.js';
 import { keepLeftOrphans } from './maintenance.js';
 import { keepApplied } from './origins.js';
@@ -466,7 +466,14 @@ function readSuperblock(copy: number): boolean {
   } catch {
     return false;
   }
-  return superblockMagic(RUN_AT) === SUPERBLOCK_MAGIC && storedChecksum(RUN_AT) === superblockChecksum(RUN_AT);
+  if (superblockMagic(RUN_AT) !== SUPERBLOCK_MAGIC || storedChecksum(RUN_AT) !== superblockChecksum(RUN_AT)) return false;
+  return superblockVersion(RUN_AT) !== FORMAT_VERSION || isPossible(RUN_AT);
+}
+
+/** Whether the fields of a superblock go together on which it hangs where everything else lies. */
+function isPossible(at: number): boolean {
+  const blocks = superblockBlocks(at);
+  return blocks >= VOLUME_BLOCKS_MIN && blocks <= VOLUME_BLOCKS_MAX && isLogSize(superblockLogBlocks(at), blocks);
 }
 
 function loadSuperblock(path: string, bytes: number): void {
