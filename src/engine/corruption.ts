@@ -1,6 +1,6 @@
 /** Data that is not what was written: every such read fails with EIO, and the log says where, at most once a second. */
-import { writeSync } from 'node:fs';
 import type { BlockNumber, Ino } from '../layout/constants.js';
+import { complain } from '../linux/complain.js';
 import { opLayer } from './operation.js';
 
 const QUIET_MS = 1000;
@@ -15,7 +15,7 @@ export function reportCorruption(ino: Ino, fileBlock: number, block: BlockNumber
     return false;
   }
   const more = unreported === 0 ? '' : ` (and ${unreported} more)`;
-  writeSync(2, `lcfs: layer ${opLayer()} inode ${ino}: file block ${fileBlock} in block ${block} has a wrong checksum${more}\n`);
+  complain(`layer ${opLayer()} inode ${ino}: file block ${fileBlock} in block ${block} has a wrong checksum${more}`);
   lastReport = now;
   unreported = 0;
   return false;

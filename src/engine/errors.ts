@@ -5,7 +5,7 @@
  * - a bug stops the process: `fail` names the broken invariant. State that may be half-changed is never used again;
  *   the volume opens again at its last checkpoint.
  */
-import { writeSync } from 'node:fs';
+import { complain } from '../linux/complain.js';
 
 export type ErrorCode =
   | 'invalid' // the request makes no sense as it stands
@@ -47,6 +47,6 @@ export class Bug extends Error {}
 /** Reports a broken invariant. Never returns. */
 export function fail(invariant: string, a = 0, b = 0): never {
   const bug = new Bug(`invariant ${invariant} does not hold (${a}, ${b})`);
-  writeSync(2, `lcfs: ${bug.stack}\n`);
+  complain(String(bug.stack));
   throw bug;
 }

@@ -18,7 +18,6 @@
  *  LD3  A batch counts only if it has the number that is due and a generation beyond that of the checkpoint. What an earlier
  *       opening of the volume left has a lower one (V1).
  */
-import { writeSync } from 'node:fs';
 import {
   BATCH_MAGIC,
   BLOCK_BYTES,
@@ -51,6 +50,7 @@ import {
   setBatchWords,
   storeLogHead,
 } from '../layout/records.js';
+import { complain } from '../linux/complain.js';
 import { crc32 } from '../linux/libc.js';
 import {
   CHECKPOINT_LOCK,
@@ -213,7 +213,7 @@ export function readBatches(): number {
     while (readBatch()) batches++;
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
-    writeSync(2, `lcfs: the intent log ends where it cannot be read: ${error.message}\n`);
+    complain(`the intent log ends where it cannot be read: ${error.message}`);
   }
   if (batches > 0 && !hasItsData(lastFrom)) {
     storeLogHead(LOG_AT, lastFrom);

@@ -4,9 +4,9 @@
  *
  * It sleeps on MAINTENANCE_BELL, which rings when a layer was removed or a large part of the cache is dirty.
  */
-import { writeSync } from 'node:fs';
 import { GLOBAL_LAYER } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
+import { complain } from '../linux/complain.js';
 import { DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL, MAINTENANCE_STOP, SYNC_INTERVAL_MS } from './arena.js';
 import { checkpoint, checkpointUnsettled, settle } from './checkpoint.js';
 import { makeDurable } from './durability.js';
@@ -99,7 +99,7 @@ export function reapLeftOrphans(): number {
   } catch (error) {
     // A catalog of which a page cannot be read must not keep the rest of the volume from being served.
     if (!(error instanceof LcfsError)) throw error;
-    writeSync(2, `lcfs: not all layers can be listed: ${error.message}\n`);
+    complain(`not all layers can be listed: ${error.message}`);
   }
   return reaped;
 }

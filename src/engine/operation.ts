@@ -11,10 +11,10 @@
  * memory is half-changed. If a block is to blame, nobody looks at the layer any more, and the volume takes no more changes
  * (read-only.ts); if it is a bug, the process ends (`panic`).
  */
-import { writeSync } from 'node:fs';
 import { LAYER_BROKEN, LAYER_REMOVING, LAYER_WRITABLE, type LayerIndex } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { addSlotPins, layerOwnBlocksAt, layerOwnPagesAt, layerRootBlockAt, layerState, setLayerState } from '../layout/records.js';
+import { complain } from '../linux/complain.js';
 import { EAGAIN, EIO, ENOSPC, EROFS, ESTALE } from '../linux/errno.js';
 import { exitNow } from '../linux/libc.js';
 import { CHANGED, CHECKPOINT_LOCK, DIRTY_PAGES, FRAME_LIMIT, MAINTENANCE_BELL } from './arena.js';
@@ -209,14 +209,14 @@ function breakLayer(error: BlockError): void {
 function reportBlock(error: unknown): number {
   if (error === deferral) return -EAGAIN;
   if (!(error instanceof BlockError)) return panic(error);
-  writeSync(2, `lcfs: ${error.message}\n`);
+  complain(error.message);
   return -EIO;
 }
 
 /** Ends the process: the state in memory cannot be trusted. The volume opens again at its last checkpoint. */
 export function panic(error: unknown): never {
   const text = error instanceof Error ? error.stack : String(error);
-  writeSync(2, `lcfs: ends because of an internal error; the volume is as of its last checkpoint\n${text}\n`);
+  complain(`ends because of an internal error; the volume is as of its last checkpoint\n${text}`);
   exitNow(70);
   throw error;
 }

@@ -14,8 +14,8 @@
  *  RO1  DEVICE_FAILED never goes back to 0 while the volume is open.
  *  RO2  A generation is closed only while DEVICE_FAILED is 0; it is set before what was half-changed is unlocked.
  */
-import { writeSync } from 'node:fs';
 import { I } from '../layout/memory.js';
+import { complain } from '../linux/complain.js';
 import { CATALOG_BROKEN, DEVICE_FAILED, GENERATION } from './arena.js';
 import { BlockError, LcfsError } from './errors.js';
 
@@ -50,7 +50,7 @@ export function stopChanges(reason: number, details: string): void {
   if (Atomics.compareExchange(I, DEVICE_FAILED, 0, reason) !== 0) return;
   const text = `${REASONS[reason]} (${details})`;
   const stays = reason === CRASH_LOOP ? '' : `; it stays as of checkpoint ${I[GENERATION]! - 1} or the one before`;
-  writeSync(2, `lcfs: the volume is read-only from now on: ${text}${stays}: ${remedy(reason)}\n`);
+  complain(`the volume is read-only from now on: ${text}${stays}: ${remedy(reason)}`);
 }
 
 /** As `stopChanges`, for a change of the catalog that was cut off. */

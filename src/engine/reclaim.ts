@@ -8,7 +8,6 @@
  *
  * Invariant R1: all pages and extents of the layer whose keys lie below the cursor are freed, and no others.
  */
-import { writeSync } from 'node:fs';
 import { EXTENT, LAYER, LAYER_REMOVING, type LayerIndex } from '../layout/constants.js';
 import { I, W } from '../layout/memory.js';
 import {
@@ -34,6 +33,7 @@ import {
   setLayerOwnBlocks,
   setLayerOwnPages,
 } from '../layout/records.js';
+import { complain } from '../linux/complain.js';
 import { CATALOG_LOCK, CHANGED, CHECKPOINT_LOCK, GENERATION, REMOVING_LAYERS } from './arena.js';
 import { findInCatalog, nextRemoving, removeFromCatalog, removeRemoving, useCatalog } from './catalog.js';
 import { BlockError, inconsistent } from './errors.js';
@@ -77,7 +77,7 @@ export function reclaimStep(): boolean {
 function giveUp(error: unknown): false {
   if (!(error instanceof BlockError)) return panic(error);
   if (changing) breakCatalog(`removing layer ${layer}: ${error.message}`);
-  if (!reported) writeSync(2, `lcfs: space of removed layers is not given back: ${error.message}\n`);
+  if (!reported) complain(`space of removed layers is not given back: ${error.message}`);
   reported = true;
   return false;
 }
@@ -142,7 +142,7 @@ function pinOrSkip(pointer: number, level: number): number {
     return pinPointer(pointer, level);
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
-    writeSync(2, `lcfs: space of removed layer ${layer} is lost: ${error.message}\n`);
+    complain(`space of removed layer ${layer} is lost: ${error.message}`);
     return 0;
   }
 }

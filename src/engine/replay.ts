@@ -9,7 +9,6 @@
  * One thread, with nothing else going on. A page that cannot be read costs what lies in it, as it did before: the rest is
  * replayed.
  */
-import { writeSync } from 'node:fs';
 import {
   BLOCK_BYTES,
   CATALOG_OWNER,
@@ -40,6 +39,7 @@ import {
   setLayerQuotaBlocks,
   setLayerState,
 } from '../layout/records.js';
+import { complain } from '../linux/complain.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
 import { LOG_AT, RESERVE_BLOCKS, THREADS_MAX, TOTAL_BLOCKS } from './arena.js';
 import { useCatalog } from './catalog.js';
@@ -134,7 +134,7 @@ function applyItem(at: number): void {
     else if (W[at] === NEW) putNewLayer(at);
   } catch (error) {
     if (!(error instanceof BlockError) || treeChanges !== changes) throw error;
-    if (lost++ === 0) writeSync(2, `lcfs: a part of the last seconds is lost: ${error.message}\n`);
+    if (lost++ === 0) complain(`a part of the last seconds is lost: ${error.message}`);
     releasePath();
   }
 }
@@ -224,7 +224,7 @@ function mend(layer: LayerIndex, ino: Ino, first: number, count: number, generat
 }
 
 function writeRefused(layer: LayerIndex, ino: Ino, refused: number): void {
-  writeSync(2, `lcfs: layer ${layer} inode ${ino}: what was being written cannot be read (errno ${-refused}); write it again\n`);
+  complain(`layer ${layer} inode ${ino}: what was being written cannot be read (errno ${-refused}); write it again`);
 }
 
 const block = ioBuffer(BLOCK_BYTES);

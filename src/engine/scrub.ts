@@ -16,7 +16,6 @@
  * What cannot be read is logged with layer and path, at most LOGGED_MAX times a pass, and counted. Tree pages that are not in
  * memory come into the cache on the way; data does not.
  */
-import { writeSync } from 'node:fs';
 import {
   BLOCK_BYTES,
   CATALOG_OWNER,
@@ -47,6 +46,7 @@ import {
   recordKey0,
   recordLo,
 } from '../layout/records.js';
+import { complain } from '../linux/complain.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
 import {
   CATALOG_LOCK,
@@ -235,7 +235,7 @@ let logged = 0;
 
 function found(count: number, text: () => string): void {
   W[SCRUB_DAMAGED] = W[SCRUB_DAMAGED]! + count;
-  if (logged++ < LOGGED_MAX) writeSync(2, `lcfs: scrub: ${text()}\n`);
+  if (logged++ < LOGGED_MAX) complain(`scrub: ${text()}`);
 }
 
 function nameOf(layer: LayerIndex): string {
@@ -512,7 +512,7 @@ function writeAgain(item: Item, i: number, from: number): boolean {
   }
   if (!isGoodOnDevice(item, i)) return false;
   W[SCRUB_MENDED] = W[SCRUB_MENDED]! + 1;
-  if (logged++ < LOGGED_MAX) writeSync(2, `lcfs: scrub: block ${item.block + i} could not be read; it was written again from memory\n`);
+  if (logged++ < LOGGED_MAX) complain(`scrub: block ${item.block + i} could not be read; it was written again from memory`);
   return true;
 }
 

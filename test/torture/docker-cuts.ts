@@ -120,7 +120,10 @@ class DockerUnderCuts implements Engine {
     return bytes;
   }
 
+  /** One whose removal the cut met cannot be started any more, but removed. */
   async #verifyContainer(id: string): Promise<void> {
+    const gone = await this.#docker.docker('inspect', '-f', '{{or .State.Dead (eq .State.Status "removing")}}', id);
+    if (gone === 'true') return void (await this.#docker.docker('rm', id));
     await this.#docker.docker('start', id);
     // One that a build was cut off in does what it was made for and ends.
     const state = await this.#docker.docker('inspect', '-f', '{{.State.Running}} {{.State.ExitCode}}', id);
