@@ -22,7 +22,8 @@ Of damage it says which files of which layers are hit, and what a repair would d
 With --repair what can be read is made whole again, in one step that can be cut off at any time: space is counted anew, and
 only what cannot be read is lost. A file keeps its other blocks, and gives an error for those that are lost; files without
 names go to /lost+found of their layer. Layers that lost something bear the property lcfs.damaged. Make a copy of the device
-first if it is failing: a repair writes.
+first if it is failing: a repair writes. It starts from the last checkpoint: mount and stop a volume once before that was left
+by a crash, if that is possible, so that the last seconds before the crash are part of it.
 The exit code is 1 if anything is wrong, after a repair if anything is wrong still: blocks of data that cannot be read are.`;
 
 export function checkCommand(): Command {
