@@ -146,6 +146,8 @@ function writeBytes(ino: Ino, offset: number, size: number, from: number, flags:
   countFromZero();
   const written = storeBytes(ino, offset, size, from);
   if (written < 0) return written;
+  // How far it came is not known afterwards: it is done again.
+  if (written < size) withhold(true);
   readClock();
   dropCapability(ino, features);
   const at = changeInode(ino);

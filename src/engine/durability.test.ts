@@ -193,3 +193,38 @@ test('a request of several operations has had its effect when the last one has',
   );
   closeSync(log.fd);
 });
+
+test('a write that found room for a part only has not had its effect, as nobody knows for which', () => {
+  const log = createLogMemory();
+  openTestVolume(64 * MIB, { log });
+  const layer = createLayer('small', { quotaBytes: 64 << 10 });
+  const ino = make(layer, ROOT, 'file');
+  setOrigin(20, 0, 3);
+  const written = put(layer, ino, 0, Buffer.alloc(MIB, 1));
+  assert.ok(written > 0 && written < MIB, `${written} bytes`);
+  setOrigin(22, 0, 4);
+  assert.equal(put(layer, ino, 0, Buffer.alloc(4096, 2)), 4096);
+  setOrigin(0, 0, 0);
+  abandonVolume();
+  openVolume(testVolumePath(), { ...CACHE, log, takeover: true });
+  assert.deepEqual([appliedOrigin(20, 0), appliedOrigin(22, 0)], [false, true]);
+  closeSync(log.fd);
+});
+
+test('what a connection asked that ended with the machine is not taken for what the next one asks', () => {
+  const layer = openTestVolume();
+  setOrigin(24, 0, 3);
+  make(layer, ROOT, 'file');
+  setOrigin(0, 0, 0);
+  makeDurable();
+  const log = createLogMemory();
+  cutPower({ log });
+  assert.ok(find(layer, ROOT, 'file') > 0 && volumeInfo().replayed > 0);
+  setOrigin(24, 0, 4);
+  assert.ok(make(layer, ROOT, 'file') < 0, 'refused, and so without an effect');
+  setOrigin(0, 0, 0);
+  abandonVolume();
+  openVolume(testVolumePath(), { ...CACHE, log, takeover: true });
+  assert.ok(!appliedOrigin(24, 0));
+  closeSync(log.fd);
+});

@@ -241,6 +241,7 @@ function readBatch(): boolean {
   if (!takeBatch(words, head)) return false;
   lastFrom = head;
   lastPosition = position;
+  forgetOrigins(head, head + words);
   storeLogHead(LOG_AT, head + words);
   position = (position + blocksFor(words)) >>> 0;
   sequence = (sequence + 1) >>> 0;
@@ -273,6 +274,15 @@ function takeBatch(words: number, head: number): boolean {
     done += part;
   }
   return crc32(sum, addressOfWord(ringAt(head)), words * 4) === expected;
+}
+
+/**
+ * The requests that entries belong to are those of a connection which ended with its process. The next one counts from the
+ * beginning again, so one of its requests would pass for done.
+ */
+function forgetOrigins(from: number, end: number): void {
+  for (let entry = from; entry !== end; entry += W[ringAt(entry) + ENTRY.length]!)
+    W.fill(0, ringAt(entry) + ENTRY.originLo, ringAt(entry) + ENTRY.originHi + 1);
 }
 
 /** Whether the data blocks that a batch allocates hold what its extents say (LD1). */
