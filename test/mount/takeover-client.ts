@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
 import { createHash } from 'node:crypto';
 import { dropPages } from '../../src/linux/page-cache.js';
+import { faultOf } from '../support/contents.js';
 import { Random } from '../support/volume.js';
 import * as sys from './syscalls.js';
 
@@ -77,10 +78,8 @@ class Reader {
   };
 
   private compare(fd: number, number: number): void {
-    const wanted = contentsOf(number);
-    const found = Buffer.alloc(wanted.length + 1);
-    const bytes = fs.readSync(fd, found, 0, found.length, 0);
-    if (bytes !== wanted.length || !found.subarray(0, bytes).equals(wanted)) throw new Error(`file ${number} is not what it was`);
+    const fault = faultOf(fd, contentsOf(number), isGivenUp);
+    if (fault !== '') throw new Error(`file ${number} is not what it was: ${fault}`);
   }
 
   private readonly keepOne = (): void => {
@@ -133,9 +132,8 @@ class Reader {
   private readonly touchNameless = (): void => {
     if (this.nameless === null) return this.makeNameless();
     const { fd, content } = this.nameless;
-    const found = Buffer.alloc(content.length);
-    const bytes = fs.readSync(fd, found, 0, found.length, 0);
-    if (bytes !== content.length || !found.equals(content)) throw new Error('a file without a name is not what it was');
+    const fault = faultOf(fd, content, isGivenUp);
+    if (fault !== '') throw new Error(`a file without a name is not what it was: ${fault}`);
     if (this.chance.below(4) > 0) return;
     this.nameless = null;
     fs.closeSync(fd);

@@ -9,6 +9,7 @@
 import * as fs from 'node:fs';
 import { join } from 'node:path';
 import { setImmediate as turn } from 'node:timers/promises';
+import { faultOf } from '../support/contents.js';
 import { randomOf } from './part.js';
 import { TreeModel, atomicParts, contentOf, describe, type Change } from './tree-model.js';
 
@@ -201,10 +202,8 @@ class JournalKeeper {
 
   #proveNameless(): void {
     const { fd, content } = this.#nameless!;
-    const found = Buffer.alloc(content.length);
-    const bytes = fs.readSync(fd, found, 0, found.length, 0);
-    if (bytes !== content.length || !found.equals(content))
-      throw new Error('a file that was open when its name was removed is not what it was');
+    const fault = faultOf(fd, content, isBreakage);
+    if (fault !== '') throw new Error(`a file that was open when its name was removed is not what it was: ${fault}`);
     tryClose(fd);
     this.#nameless = null;
   }
@@ -323,12 +322,17 @@ function codeOf(error: unknown): string {
   return (error as NodeJS.ErrnoException).code ?? '';
 }
 
+/** Whether an error is one of the mount, not of the file. */
+function isBreakage(error: unknown): boolean {
+  return BROKEN.has(codeOf(error));
+}
+
 /** On a dead mount closing fails, too. */
 function tryClose(fd: number): void {
   try {
     fs.closeSync(fd);
   } catch (error) {
-    if (!BROKEN.has(codeOf(error)) && codeOf(error) !== 'EIO') throw error;
+    if (!isBreakage(error) && codeOf(error) !== 'EIO') throw error;
   }
 }
 
@@ -344,7 +348,7 @@ async function main(folder: string, seed: number): Promise<void> {
       work();
     } catch (error) {
       going = false;
-      if (BROKEN.has(codeOf(error))) say({ is: 'broken', how: error instanceof Error ? error.message : '' });
+      if (isBreakage(error)) say({ is: 'broken', how: error instanceof Error ? error.message : '' });
       else say({ is: 'violation', what: `${folder}: ${error instanceof Error ? error.stack : String(error)}` });
     }
   };
