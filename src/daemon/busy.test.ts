@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { MountEntry } from '../linux/mount.js';
 import { mountsOn, processesOn } from './busy.js';
 
-const entry = (mountpoint: string, minor: number, type = 'fuse.lcfs'): MountEntry => ({ mountpoint, minor, type, source: '', root: '/' });
+const entry = (mountpoint: string, device: number, type = 'fuse.lcfs'): MountEntry => ({ mountpoint, device, type, source: '', root: '/' });
 
 test('mounts on top of a mount and other views of it count as users', () => {
   const mounts = [

@@ -6,7 +6,7 @@
  * Looking follows links of /proc to files on any file system, and asks none of them: one that hangs must not hold us up.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { findMount, listMounts, type MountEntry } from '../linux/mount.js';
+import { deviceText, findMount, listMounts, type MountEntry } from '../linux/mount.js';
 import { deviceOf } from '../linux/stat.js';
 
 /** Users that a message names before it says how many more there are. */
@@ -24,7 +24,7 @@ export interface User {
 export function mountsOn(mount: MountEntry, mounts: readonly MountEntry[]): string[] {
   return mounts
     .filter((entry) => entry.mountpoint !== mount.mountpoint)
-    .filter((entry) => entry.minor === mount.minor || entry.mountpoint.startsWith(`${mount.mountpoint}/`))
+    .filter((entry) => entry.device === mount.device || entry.mountpoint.startsWith(`${mount.mountpoint}/`))
     .map((entry) => entry.mountpoint);
 }
 
@@ -69,7 +69,7 @@ function programName(pid: number): string {
 export function describeUsers(mountpoint: string): string {
   const mount = findMount(mountpoint);
   if (mount === undefined) return '';
-  const processes = processesOn(`0:${mount.minor}`).map((user) => `pid ${user.pid} (${user.name}, ${user.what})`);
+  const processes = processesOn(deviceText(mount.device)).map((user) => `pid ${user.pid} (${user.name}, ${user.what})`);
   const all = [...processes, ...mountsOn(mount, listMounts()).map((path) => `mount ${path}`)];
   const shown = all.slice(0, SHOWN_MAX).join(', ');
   return all.length > SHOWN_MAX ? `${shown} and ${all.length - SHOWN_MAX} more` : shown;

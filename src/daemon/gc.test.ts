@@ -134,5 +134,5 @@ test('mounted layers are found in the text of a mountinfo', () => {
     '4 0 0:8 /layers/other /x rw - fuse.lcfs y rw',
     '5 0 0:7 /global/x /y rw - fuse.lcfs x rw',
   ];
-  assert.deepEqual(layersIn(Buffer.from(text.join('\n')), 7), ['a', 'with blank']);
+  assert.deepEqual(layersIn(Buffer.from(text.join('\n')), '0:7'), ['a', 'with blank']);
 });

@@ -1,6 +1,6 @@
 /** Layers that are mounted somewhere: containers have theirs in mount namespaces of their own, which only /proc shows. */
 import { readFile, readdir, readlink } from 'node:fs/promises';
-import { findMount } from '../linux/mount.js';
+import { deviceText, findMount } from '../linux/mount.js';
 
 /** As the kernel writes a path into mountinfo: blanks and the like as octal numbers. */
 const ESCAPED = /\\([0-7]{3})/g;
@@ -15,18 +15,19 @@ export async function mountedLayers(mountpoint: string): Promise<Set<string>> {
     const namespace = await unlessGone(readlink(`/proc/${pid}/ns/mnt`));
     if (namespace === null || seen.has(namespace)) continue;
     seen.add(namespace);
-    for (const name of layersIn((await unlessGone(readFile(`/proc/${pid}/mountinfo`))) ?? Buffer.alloc(0), mount.minor)) names.add(name);
+    for (const name of layersIn((await unlessGone(readFile(`/proc/${pid}/mountinfo`))) ?? Buffer.alloc(0), deviceText(mount.device)))
+      names.add(name);
   }
   return names;
 }
 
-/** Layers whose directories, or parts of them, are mounted, by the text of a mountinfo and the minor number of our device. */
-export function layersIn(mountinfo: Buffer, minor: number): string[] {
+/** Layers whose directories, or parts of them, are mounted, by the text of a mountinfo and our device as `major:minor`. */
+export function layersIn(mountinfo: Buffer, device: string): string[] {
   const names: string[] = [];
   for (const line of mountinfo.toString('latin1').split('\n')) {
-    const [, , device, root = ''] = line.split(' ');
+    const [, , ofMount, root = ''] = line.split(' ');
     const name = /^\/layers\/([^/]+)/.exec(root)?.[1];
-    if (device === `0:${minor}` && name !== undefined) names.push(unescape(name));
+    if (ofMount === device && name !== undefined) names.push(unescape(name));
   }
   return names;
 }

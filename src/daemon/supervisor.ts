@@ -91,9 +91,10 @@ export class Supervisor {
   }
 
   #prepare(transport: Settings['transport']): void {
-    const { mountpoint, device, passthrough } = this.#settings;
+    const { mountpoint, device, passthrough, fsync } = this.#settings;
+    const hearsSync = fsync === 'strict';
     const log = (text: string): void => this.#log('info', text);
-    this.#serving = prepareServing({ mountpoint, source: device, transport, passthrough, log });
+    this.#serving = prepareServing({ mountpoint, source: device, transport, passthrough, hearsSync, log });
   }
 
   async #begin(): Promise<void> {

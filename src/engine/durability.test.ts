@@ -6,7 +6,7 @@ import { MIB, assertSound } from '../../test/support/volume.js';
 import { I, W } from '../layout/memory.js';
 import { CHECKPOINTS, FSYNC_STRICT, GENERATION } from './arena.js';
 import { checkpoint } from './checkpoint.js';
-import { makeDurable, syncLayer } from './durability.js';
+import { makeDurable, syncLayer, syncVolume } from './durability.js';
 import { createLayer, findLayer, layerInfo, removeLayer, updateLayer } from './layers.js';
 import { createLogMemory } from './log-memory.js';
 import { appliedOrigin, setOrigin } from './origins.js';
@@ -26,6 +26,21 @@ function cutPower(options: OpenOptions = {}): void {
   abandonVolume();
   openVolume(testVolumePath(), { ...CACHE, ...options });
 }
+
+test('what sync(2) promises the daemon says', () => {
+  openTestVolume();
+  const layer = createLayer('plain');
+  checkpoint();
+  make(layer, ROOT, 'first');
+  assert.equal(syncVolume(), 0);
+  cutPower();
+  assert.ok(find(layer, ROOT, 'first') < 0);
+  I[FSYNC_STRICT] = 1;
+  make(layer, ROOT, 'second');
+  assert.equal(syncVolume(), 0);
+  cutPower();
+  assert.ok(find(layer, ROOT, 'second') > 0);
+});
 
 test('fsync is strict or relaxed as the daemon says, or as the layer does', () => {
   openTestVolume();

@@ -21,9 +21,18 @@ export function makeDurable(): void {
 
 /** fsync(2) of a file of a layer. Returns 0, or -EIO if the device failed: then nothing is promised any more. */
 export function syncLayer(layer: LayerIndex): number {
+  return sync(isStrict(layer));
+}
+
+/** sync(2), or syncfs(2) of the volume: what it promises the daemon says. Returns 0, or -EIO like `syncLayer`. */
+export function syncVolume(): number {
+  return sync(I[FSYNC_STRICT] !== 0);
+}
+
+function sync(waits: boolean): number {
   if (!takesChanges()) return -EIO;
   try {
-    if (isStrict(layer)) makeDurable();
+    if (waits) makeDurable();
     return 0;
   } catch (error) {
     if (error instanceof LcfsError || error instanceof BlockError) return -EIO;

@@ -44,7 +44,7 @@ export function contentSession(
   task: Omit<WorkerTask, 'role' | 'devices' | 'negotiated' | 'service' | 'sharing'>,
   removed: (layer: LayerIndex) => void,
 ): ContentSession {
-  const { devices, negotiated, minor, roles } = connection;
+  const { devices, negotiated, number, roles } = connection;
   const sweeper = new Sweeper(connection, removed);
   const threads = new Threads({ ...task, devices, negotiated, service: 'content', sharing: null }, (message) => sweeper.hear(message));
   return {
@@ -57,7 +57,7 @@ export function contentSession(
     async end() {
       sweeper.stop();
       // The number is that of our mount as long as its descriptor is open.
-      abortQuietly(minor);
+      abortQuietly(number);
       await threads.allEnded();
     },
   };

@@ -12,6 +12,7 @@
 import { performance } from 'node:perf_hooks';
 import { isDeferred } from '../engine/deferral.js';
 import { setOrigin } from '../engine/origins.js';
+import { syncVolume } from '../engine/durability.js';
 import { recordOperation, statKind, type StatKind } from '../engine/stats.js';
 import { EINVAL, EIO, ENOSYS, EPERM, ESTALE } from '../linux/errno.js';
 import { FROM_THE_START, answerAgain } from './again.js';
@@ -101,6 +102,7 @@ const OF_SYNTHETIC = table((handlers) => {
   handlers[P.READDIRPLUS] = synthetic.listSyntheticPlus;
   handlers[P.STATFS] = getVolumeStatistics;
   handlers[P.FSYNCDIR] = handlers[P.RELEASEDIR] = done;
+  handlers[P.SYNCFS] = syncVolume;
   handlers[P.GETXATTR] = synthetic.getSyntheticXattr;
   handlers[P.LISTXATTR] = synthetic.listSyntheticXattrs;
 });
@@ -165,7 +167,7 @@ function kinds(): number[] {
   count('write', P.WRITE);
   count('release', P.RELEASE, P.RELEASEDIR);
   count('flush', P.FLUSH);
-  count('fsync', P.FSYNC, P.FSYNCDIR);
+  count('fsync', P.FSYNC, P.FSYNCDIR, P.SYNCFS);
   count('opendir', P.OPENDIR);
   count('readdir', P.READDIR, P.READDIRPLUS);
   count('fallocate', P.FALLOCATE);

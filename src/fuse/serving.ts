@@ -24,10 +24,21 @@
  */
 import { realpathSync, statSync, statfsSync, writeFileSync } from 'node:fs';
 import { LcfsError } from '../engine/errors.js';
+import { BLOCK_BYTES } from '../layout/constants.js';
 import { onlineCpus, possibleCpus } from '../linux/affinity.js';
 import { close, errno, ioBuffer, read, write } from '../linux/libc.js';
+import { createLoop } from '../linux/loop.js';
 import { createMemoryFile } from '../linux/memory-file.js';
-import { abortConnection, createMount, findMount, minorOf, unmountByForce, type MountOptions } from '../linux/mount.js';
+import {
+  abortConnection,
+  createMount,
+  deviceOfMount,
+  deviceText,
+  findMount,
+  isBlock,
+  unmountByForce,
+  type MountOptions,
+} from '../linux/mount.js';
 import { cloneDevice, cloneWithoutWaiting, closeDevice, openDevice, refusesBacking } from './device.js';
 import { WRITE_BYTES_MAX, negotiate, negotiated, type Negotiated, type Wishes } from './init.js';
 import * as P from './protocol.js';
@@ -47,6 +58,8 @@ export interface ServingOptions {
   readonly transport?: Transport | 'auto';
   /** `auto`, the default: files that layers share pass through to one copy in the page cache, where the kernel can do that. */
   readonly passthrough?: 'auto' | 'off';
+  /** Programs that call sync(2) or syncfs(2) wait for the device, as with fsync(2), where the kernel tells of them (Linux 6.18). */
+  readonly hearsSync?: boolean;
   /** Takes lines for the log; standard error by default. */
   readonly log?: (line: string) => void;
 }
@@ -57,8 +70,8 @@ export interface ServedConnection {
   readonly devices: readonly number[];
   /** Descriptor of the mount; -1 once it was let go. */
   readonly mount: number;
-  /** Minor number of the mount's device: its directory in /sys/fs/fuse/connections. */
-  readonly minor: number;
+  /** Number of the connection, its directory in /sys/fs/fuse/connections; also that of the mount's device. */
+  readonly number: number;
   readonly negotiated: Negotiated;
   /** What each thread has to do. */
   readonly roles: readonly WorkerRole[];
@@ -83,8 +96,8 @@ export interface ServingState {
   readonly created: number;
 }
 
-export const SERVING_VERSION = 1;
-/** `mount` shows the type fuse.lcfs. */
+export const SERVING_VERSION = 2;
+/** `mount` shows the type fuse.lcfs, or fuseblk.lcfs. */
 const SUBTYPE = 'lcfs';
 const CONTENT_SUBTYPE = 'lcfs-contents';
 /** Reads ahead are as long as the longest request, 1 MiB: the default of 128 KiB makes eight requests of it. */
@@ -152,8 +165,8 @@ function prepareVolume(options: ServingOptions, log: Log, open: number[]): Serve
   const wanted = options.transport ?? 'auto';
   const reason = wanted === 'devfuse' ? '' : allowUring(log);
   const wishes = { uring: reason === undefined, passthrough: options.passthrough !== 'off', content: false };
-  const connection = connect({ source: options.source, subtype: SUBTYPE }, wishes, open);
-  setReadAhead(connection.minor, READ_AHEAD_KIB, log);
+  const connection = connectVolume(options, wishes, log, open);
+  setReadAhead(connection.number, READ_AHEAD_KIB, log);
   const { uring } = connection.negotiated;
   if (!uring && wanted !== 'devfuse') {
     const why = reason ?? 'the kernel does not offer it';
@@ -181,7 +194,7 @@ function prepareContents(
     return null;
   }
   open.push(...opened);
-  setReadAhead(connection.minor, CONTENT_READ_AHEAD_KIB, log);
+  setReadAhead(connection.number, CONTENT_READ_AHEAD_KIB, log);
   if (!connection.negotiated.uring) return withThreads(connection, deviceRoles(), open);
   const roles = ringRoles(possibleCpus(), onlineCpus(), CONTENT_NEEDS, firstEntry).filter(({ kind }) => kind === 'ring');
   // Nothing comes over /dev/fuse that waits for an answer, so no thread waits for it: the session looks now and then.
@@ -202,10 +215,40 @@ function withThreads(connection: ServedConnection, roles: readonly WorkerRole[],
   return { ...connection, devices: [device, ...clones], roles };
 }
 
+function connectVolume(options: ServingOptions, wishes: Wishes, log: Log, open: number[]): ServedConnection {
+  const plain = { source: options.source, subtype: SUBTYPE };
+  if (options.hearsSync !== true) return connect(plain, wishes, open);
+  try {
+    return connectOverBlock(wishes, open);
+  } catch (error) {
+    log(`sync(2) promises no more than --fsync=relaxed does: ${(error as Error).message}`);
+    return connect(plain, wishes, open);
+  }
+}
+
+/** The block device is an empty one of our own: it is there only because the kernel wants one, and goes with the mount. */
+function connectOverBlock(wishes: Wishes, open: number[]): ServedConnection {
+  const opened: number[] = [];
+  const memory = createMemoryFile('lcfs-nothing', BLOCK_BYTES);
+  let loop = -1;
+  try {
+    const { path, fd } = createLoop(memory);
+    loop = fd;
+    const connection = connect({ source: path, subtype: SUBTYPE, block: true }, wishes, opened);
+    open.push(...opened);
+    return connection;
+  } catch (error) {
+    for (const fd of opened) close(fd);
+    throw error;
+  } finally {
+    for (const fd of [memory, loop]) if (fd >= 0) close(fd);
+  }
+}
+
 function connect(options: Omit<MountOptions, 'device'>, wishes: Wishes, open: number[]): ServedConnection {
   const device = keep(open, openDevice());
   const mount = keep(open, createMount({ ...options, device }));
-  return { devices: [device], mount, minor: minorOf(mount), negotiated: answerInit(device, wishes), roles: [] };
+  return { devices: [device], mount, number: deviceOfMount(mount), negotiated: answerInit(device, wishes), roles: [] };
 }
 
 /** Answers the first request of a connection, which the kernel queues as soon as the mount is created. */
@@ -244,9 +287,9 @@ function initRequest(): Request {
 }
 
 /** Raises the read-ahead of a mount; without it everything works, only slower. */
-function setReadAhead(minor: number, kibibytes: number, log: Log): void {
+function setReadAhead(device: number, kibibytes: number, log: Log): void {
   try {
-    writeFileSync(`/sys/class/bdi/0:${minor}/read_ahead_kb`, String(kibibytes));
+    writeFileSync(`/sys/class/bdi/${deviceText(device)}${isBlock(device) ? '-fuseblk' : ''}/read_ahead_kb`, String(kibibytes));
   } catch (error) {
     log(`cannot raise the read-ahead of the mount: ${(error as Error).message}`);
   }
@@ -273,17 +316,17 @@ export function dropServing(state: ServingState): void {
 
 /** Ends the connections of a mount, and takes it from its place. */
 export function abortServing(state: ServingState): void {
-  const isAttached = findMount(state.mountpoint)?.minor === state.volume.minor;
+  const isAttached = findMount(state.mountpoint)?.device === state.volume.number;
   // The number is that of our mount as long as its descriptor or a place of it is there.
-  if (state.volume.mount >= 0 || isAttached) abortQuietly(state.volume.minor);
+  if (state.volume.mount >= 0 || isAttached) abortQuietly(state.volume.number);
   if (isAttached) unmountByForce(state.mountpoint);
-  if (state.contents !== null) abortQuietly(state.contents.minor);
+  if (state.contents !== null) abortQuietly(state.contents.number);
 }
 
 /** Ends a connection, unless somebody else did so before. */
-export function abortQuietly(minor: number): void {
+export function abortQuietly(connection: number): void {
   try {
-    abortConnection(minor);
+    abortConnection(connection);
   } catch {
     // There is no such connection any more.
   }
@@ -305,7 +348,7 @@ function checkMountpoint(mountpoint: string): string {
     throw mountpointError(mountpoint, error as NodeJS.ErrnoException);
   }
   const present = findMount(path);
-  if (present?.type !== `fuse.${SUBTYPE}`) return path;
+  if (present === undefined || !/^fuse(blk)?\.lcfs$/.test(present.type)) return path;
   throw new LcfsError(
     'busy',
     `mount point ${path} already has LCFS volume ${present.source} mounted: stop that daemon first (lcfs stop ${path})`,

@@ -196,7 +196,7 @@ class Serving {
     const { mountpoint, volume } = this.#state;
     if (volume.mount < 0) return;
     // Who died may have done it, and told nobody.
-    if (findMount(mountpoint)?.minor !== volume.minor) attachMount(volume.mount, mountpoint);
+    if (findMount(mountpoint)?.device !== volume.number) attachMount(volume.mount, mountpoint);
     this.#state = letGoOfMount(this.#state);
   }
 
@@ -250,30 +250,30 @@ class Serving {
       mountpoint,
       transport,
       passthrough: contents !== null,
-      connection: volume.minor,
+      connection: volume.number,
       device: this.#device,
       ended,
       sharedFiles: () => (this.#hasEnded ? 0 : backings.keys()),
       invalidateLayer: (name) => announceLayer(this.#device, name),
-      stop: (options = {}) => stop(mountpoint, volume.minor, ended, options),
+      stop: (options = {}) => stop(mountpoint, volume.number, ended, options),
     };
   }
 }
 
-async function stop(mountpoint: string, minor: number, ended: Promise<void>, options: StopOptions): Promise<void> {
+async function stop(mountpoint: string, connection: number, ended: Promise<void>, options: StopOptions): Promise<void> {
   const lazy = options.lazy ?? false;
-  if (!lazy) refuseIfBound(mountpoint, minor);
+  if (!lazy) refuseIfBound(mountpoint, connection);
   const result = unmount(mountpoint, lazy);
   if (result === -EBUSY) throw busy(mountpoint, 'a process has a file open or its working directory there');
   if (await endsWithin(ended, options.timeoutMs ?? STOP_TIMEOUT_MS)) return;
   if (!lazy) throw busy(mountpoint, 'a mount of it lives on in another mount namespace, such as that of a container');
-  abortConnection(minor);
+  abortConnection(connection);
   await ended;
 }
 
 /** Parts of the mount may be bound elsewhere, as the roots of containers are. */
-function refuseIfBound(mountpoint: string, minor: number): void {
-  const bound = listMounts().filter((entry) => entry.minor === minor && entry.type.startsWith('fuse') && entry.mountpoint !== mountpoint);
+function refuseIfBound(mountpoint: string, device: number): void {
+  const bound = listMounts().filter((entry) => entry.device === device && entry.type.startsWith('fuse') && entry.mountpoint !== mountpoint);
   if (bound.length > 0) throw busy(mountpoint, `mounted also at ${bound.map((entry) => entry.mountpoint).join(', ')}`);
 }
 

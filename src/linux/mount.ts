@@ -58,6 +58,7 @@ const EMPTY_PATH = 0x1000;
 const STATX_DONT_SYNC = 0x4000;
 /** struct statx: 256 bytes. */
 const STATX_WORDS = 64;
+const STATX_DEV_MAJOR = 34;
 const STATX_DEV_MINOR = 35;
 const AT_FDCWD = -100;
 const MNT_FORCE = 1;
@@ -71,8 +72,13 @@ export interface MountOptions {
   readonly device: number;
   /** What `mount` and `df` show as the source. */
   readonly source: string;
-  /** The type shown is fuse.<subtype>. */
+  /** The type shown is fuse.<subtype>, or fuseblk.<subtype>. */
   readonly subtype: string;
+  /**
+   * `source` is a block device that nobody else uses, and the type is fuseblk. The kernel never reads it; but of sync(2) and
+   * syncfs(2) it tells only those who serve such a mount (SYNCFS, since Linux 6.18). An unmount waits for the server (DESTROY).
+   */
+  readonly block?: boolean;
   /** Nothing on it can be opened for writing. */
   readonly readOnly?: boolean;
 }
@@ -127,7 +133,8 @@ function configure(context: number, options: MountOptions): void {
  * not change its access time, as the kernel leaves that to the server of a FUSE file system. Throws MountError.
  */
 export function createMount(options: MountOptions): number {
-  const context = must(syscallOpen(SYS_FSOPEN, 'fuse', CLOEXEC), 'fsopen of fuse');
+  const type = options.block === true ? 'fuseblk' : 'fuse';
+  const context = must(syscallOpen(SYS_FSOPEN, type, CLOEXEC), `fsopen of ${type}`);
   try {
     configure(context, options);
     const attributes = ATTRIBUTE_NOATIME | (options.readOnly === true ? ATTRIBUTE_READ_ONLY : 0);
@@ -137,12 +144,22 @@ export function createMount(options: MountOptions): number {
   }
 }
 
-/** Minor number of the device of a mount, for FUSE the number of its connection. Asks nobody who serves it. */
-export function minorOf(mount: number): number {
+/** Number of the device of a mount, for FUSE also that of its connection. Asks nobody who serves it. */
+export function deviceOfMount(mount: number): number {
   const attributes = new Uint32Array(STATX_WORDS);
   must(statx(mount, '', EMPTY_PATH | STATX_DONT_SYNC, 0, attributes), 'statx of a mount');
-  return attributes[STATX_DEV_MINOR]!;
+  return deviceNumber(attributes[STATX_DEV_MAJOR]!, attributes[STATX_DEV_MINOR]!);
 }
+
+/** A device as the kernel numbers it inside, and FUSE its connections: 12 bits of major, 20 of minor number. */
+const deviceNumber = (major: number, minor: number): number => major * MINORS + minor;
+const MINORS = 2 ** 20;
+
+/** Whether that is the device of a mount with `block`: others have none, and major number 0. */
+export const isBlock = (device: number): boolean => device >= MINORS;
+
+/** The form `major:minor`, as in mountinfo. */
+export const deviceText = (device: number): string => `${Math.floor(device / MINORS)}:${device % MINORS}`;
 
 /** Attaches a mount at `mountpoint`. Throws MountError. */
 export function attachMount(mount: number, mountpoint: string): void {
@@ -164,13 +181,13 @@ export function unmountByForce(mountpoint: string): number {
  * Ends a FUSE connection at once: whoever waits for it, or still uses the mount, gets errors. Works through a fusectl file
  * system of its own, as none needs to be mounted. Throws MountError or the error of the write if there is no such connection.
  */
-export function abortConnection(minor: number): void {
+export function abortConnection(connection: number): void {
   const context = must(syscallOpen(SYS_FSOPEN, 'fusectl', CLOEXEC), 'fsopen of fusectl');
   let control = -1;
   try {
     must(syscallConfig(SYS_FSCONFIG, context, CONFIG_CREATE, null, null, 0), 'creating fusectl', context);
     control = must(syscallMount(SYS_FSMOUNT, context, CLOEXEC, 0), 'fsmount of fusectl', context);
-    writeFileSync(`/proc/self/fd/${control}/${minor}/abort`, '1');
+    writeFileSync(`/proc/self/fd/${control}/${connection}/abort`, '1');
   } finally {
     close(context);
     if (control >= 0) close(control);
@@ -181,8 +198,8 @@ export interface MountEntry {
   readonly mountpoint: string;
   readonly type: string;
   readonly source: string;
-  /** Minor number of the file system's device; for FUSE the number of its connection. */
-  readonly minor: number;
+  /** Number of the file system's device (`deviceText`); for FUSE also that of its connection. */
+  readonly device: number;
   /** The directory of the file system that is its root; other than `/` for bind mounts of a part. */
   readonly root: string;
 }
@@ -194,8 +211,14 @@ function parseMount(line: string): MountEntry | undefined {
   const fields = before!.split(' ');
   const [type, source] = (after ?? '').split(' ');
   if (fields.length < 5 || type === undefined) return undefined;
-  const minor = Number(fields[2]!.split(':')[1]);
-  return { minor, root: unescape(fields[3]!), mountpoint: unescape(fields[4]!), type, source: unescape(source ?? '') };
+  const [major, minor] = fields[2]!.split(':').map(Number);
+  return {
+    device: deviceNumber(major!, minor!),
+    root: unescape(fields[3]!),
+    mountpoint: unescape(fields[4]!),
+    type,
+    source: unescape(source ?? ''),
+  };
 }
 
 /** Everything mounted in the mount namespace of this process, in the order of mounting. */
