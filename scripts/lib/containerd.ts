@@ -8,6 +8,7 @@ import { containerdConfig, withImport } from '../../src/cli/setup/containerd-con
 import { withCri } from '../../src/cli/setup/cri-config.js';
 import { platform } from '../../src/cli/setup/machine.js';
 import { formatVersion, parseVersion, type Version } from '../../src/cli/setup/version.js';
+import { PATIENCE_MS } from './limits.js';
 import { unmountBelow } from './mounts.js';
 import { logTail, processesUsing, run, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
 import { HOST, type Place } from './suites.js';
@@ -65,7 +66,7 @@ export class PrivateContainerd {
 
   async #askVersion(): Promise<Version> {
     const [command, args] = this.#place.command('containerd', ['--version']);
-    return parseVersion(await run(command, args))!;
+    return parseVersion(await run(command, args, { timeoutMs: PATIENCE_MS }))!;
   }
 
   /** The socket is there before the services behind it are. */
@@ -101,13 +102,13 @@ export class PrivateContainerd {
 
   async ctrIn(namespace: string, ...args: string[]): Promise<string> {
     const [program, ...rest] = this.command('--namespace', namespace, ...args);
-    return (await run(program!, rest)).trimEnd();
+    return (await run(program!, rest, { timeoutMs: PATIENCE_MS })).trimEnd();
   }
 
-  /** Runs `ctr …` and returns its exit status and output. */
+  /** Runs `ctr …` and returns its exit status and output; throws if it does not end. */
   try(...args: string[]): Promise<RunResult> {
     const [program, ...rest] = this.command('--namespace', NAMESPACE, ...args);
-    return tryRun(program!, rest);
+    return tryRun(program!, rest, { timeoutMs: PATIENCE_MS });
   }
 
   /** Lets the garbage collector run, and waits for it: a lease whose removal is synchronous does that. */

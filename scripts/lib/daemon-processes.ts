@@ -3,7 +3,7 @@
  * a crash of the machine ends both.
  */
 import { readFileSync, readdirSync } from 'node:fs';
-import { setTimeout as delay } from 'node:timers/promises';
+import { describeProcess, MOMENT_MS, waitUntil } from './limits.js';
 import { isRunning } from '../../src/daemon/processes.js';
 
 /** Pid of the serving process; undefined while there is none. */
@@ -37,8 +37,11 @@ export async function crashDaemon(supervisor: number): Promise<void> {
   if (serving !== undefined) await killProcess(serving);
 }
 
-/** Ends a process that may have ended already, and waits until it has. */
+/** Ends a process that may have ended already, and waits until it has. Throws if it cannot be ended. */
 export async function killProcess(pid: number): Promise<void> {
   if (isRunning(pid)) process.kill(pid, 'SIGKILL');
-  while (isRunning(pid)) await delay(5);
+  const hasEnded = async (): Promise<boolean> => !isRunning(pid);
+  await waitUntil(`the end of process ${pid}, which was killed`, hasEnded, MOMENT_MS, 5).catch((error: Error) => {
+    throw new Error(`${error.message}; ${describeProcess(pid)}`);
+  });
 }

@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { crashDaemon, killProcess, killServing, servingProcess } from './daemon-processes.js';
 import { Client } from '../../src/cli/client.js';
 import type { Status } from '../../src/daemon/protocol.js';
+import { PATIENCE_MS } from './limits.js';
 import { unmountBelow } from './mounts.js';
 import { logTail, run, type RunOptions, type RunResult, type Server, socketAnswers, startServer, tryRun, waitReady } from './run.js';
 
@@ -110,7 +111,7 @@ export class LcfsDaemon {
   }
 
   lcfsWith(options: RunOptions, ...args: string[]): Promise<string> {
-    return run(process.execPath, [CLI, ...args, '--control', this.control], options);
+    return run(process.execPath, [CLI, ...args, '--control', this.control], { timeoutMs: PATIENCE_MS, ...options });
   }
 
   async json<T>(...args: string[]): Promise<T> {
@@ -119,7 +120,7 @@ export class LcfsDaemon {
 
   /** Stops the daemon with `lcfs stop`; throws if it refuses. */
   async stop(): Promise<void> {
-    await run(process.execPath, [CLI, 'stop', this.mountpoint]);
+    await run(process.execPath, [CLI, 'stop', this.mountpoint], { timeoutMs: PATIENCE_MS });
     await this.#server?.stop();
     this.#server = undefined;
   }

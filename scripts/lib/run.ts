@@ -2,12 +2,14 @@
  * Running other programs: one-shot commands with their output, and long-running servers whose output goes to a log file.
  *
  * Servers get a session of their own, so that a Ctrl-C at the terminal reaches only the script that started them and the
- * script ends them in the right order. Nothing is ever ended by name: only processes started here, by pid.
+ * script ends them in the right order. Nothing is ever ended by name: only processes started here, by pid. And none is waited
+ * for without a limit: one that hangs in a mount nobody serves cannot even be killed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync, existsSync, openSync, readFileSync, readdirSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
+import { describeProcess, MOMENT_MS, PATIENCE_MS, waitUntil, within } from './limits.js';
 
 export interface RunOptions {
   env?: NodeJS.ProcessEnv;
@@ -18,7 +20,7 @@ export interface RunOptions {
   stdin?: number;
   /** File descriptor that takes standard output instead of the result. */
   stdout?: number;
-  /** Milliseconds until the command is ended and the call fails; 10 minutes unless told. */
+  /** Milliseconds until the command is killed and the call fails; 10 minutes unless told. */
   timeoutMs?: number;
 }
 
@@ -28,14 +30,15 @@ export interface RunResult {
   stderr: string;
 }
 
-/** Runs a command to its end. Never throws because of its exit status. */
+/** Unless told, a command has this time. */
+const COMMAND_MS = 600_000;
+
+/** Runs a command to its end. Never throws because of its exit status, but if it has not ended in time. */
 export async function tryRun(command: string, args: readonly string[], options: RunOptions = {}): Promise<RunResult> {
   const child = spawn(command, args, {
     env: options.env ?? process.env,
     cwd: options.cwd,
     stdio: [options.stdin ?? 'pipe', options.stdout ?? 'pipe', 'pipe'],
-    timeout: options.timeoutMs ?? 600_000,
-    killSignal: 'SIGKILL',
   });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
@@ -43,8 +46,20 @@ export async function tryRun(command: string, args: readonly string[], options: 
   child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
   child.stdin?.on('error', () => {}); // the command may end without reading its input
   child.stdin?.end(options.input ?? '');
-  const status = await exitStatus(child);
+  const status = await limitedStatus(child, `${command} ${args.join(' ')}`, options.timeoutMs ?? COMMAND_MS);
   return { status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() };
+}
+
+/** The command is killed when its time is over. What it leaves may hold its output open, so the end is not waited for then. */
+async function limitedStatus(child: ChildProcess, title: string, timeoutMs: number): Promise<number> {
+  try {
+    return await within(exitStatus(child), timeoutMs, () => `${title} ends; ${describeProcess(child.pid!)}`);
+  } catch (error) {
+    child.kill('SIGKILL');
+    child.stdout?.destroy();
+    child.stderr?.destroy();
+    throw error;
+  }
 }
 
 /** Runs a command and returns what it printed; throws with its error output if it fails. */
@@ -67,9 +82,9 @@ export interface Server {
   readonly pid: number;
   readonly log: string;
   running(): boolean;
-  /** Asks it to end (SIGTERM) and waits; after `timeoutMs` it is killed. Returns its exit status. */
+  /** Asks it to end (SIGTERM) and waits; after `timeoutMs` it is killed. Returns its exit status; throws if it cannot be ended. */
   stop(timeoutMs?: number): Promise<number>;
-  /** Ends it without warning, as a crash would. */
+  /** Ends it without warning, as a crash would. Throws if it cannot be ended. */
   kill(): Promise<void>;
   /** Lets the script end while the program goes on. */
   release(): void;
@@ -85,33 +100,33 @@ export function startServer(command: string, args: readonly string[], log: strin
   void ended.then(() => (alive = false));
   if (child.pid === undefined) throw new Error(`${command} cannot be started; is it installed?`);
   const signal = (name: NodeJS.Signals): void => void (alive && child.kill(name));
+  const killed = (): Promise<number> => {
+    signal('SIGKILL');
+    return within(ended, MOMENT_MS, () => `${command} ends, which was killed; ${describeProcess(child.pid!)}`);
+  };
   return {
     pid: child.pid,
     log,
     running: () => alive,
-    stop: async (timeoutMs = 30_000) => {
+    stop: (timeoutMs = 30_000) => {
       signal('SIGTERM');
-      const timer = setTimeout(() => signal('SIGKILL'), timeoutMs);
-      const status = await ended;
-      clearTimeout(timer);
-      return status;
+      return within(ended, timeoutMs, 'end').catch(killed);
     },
-    kill: async () => {
-      signal('SIGKILL');
-      await ended;
-    },
+    kill: async () => void (await killed()),
     release: () => child.unref(),
   };
 }
 
 /** Waits until `ready` is true; throws with the end of the server's log when it ends first or time runs out. */
-export async function waitReady(server: Server, what: string, ready: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (!(await ready())) {
-    if (!server.running()) throw new Error(`${what} ended while starting:\n${logTail(server.log)}`);
-    if (performance.now() > deadline) throw new Error(`${what} is not ready after ${timeoutMs / 1000} s:\n${logTail(server.log)}`);
-    await delay(50);
-  }
+export async function waitReady(server: Server, what: string, ready: () => Promise<boolean>, timeoutMs = PATIENCE_MS): Promise<void> {
+  const isReady = async (): Promise<boolean> => {
+    if (await ready()) return true;
+    if (!server.running()) throw new Error(`${what} ended while it started`);
+    return false;
+  };
+  await waitUntil(`${what} is ready`, isReady, timeoutMs).catch((error: Error) => {
+    throw new Error(`${error.message}; ${describeProcess(server.pid)}:\n${logTail(server.log)}`);
+  });
 }
 
 /** The last lines of a log file. */

@@ -15,6 +15,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } 
 import { join } from 'node:path';
 import { CACHE } from './folders.js';
 import { distribution } from './images.js';
+import { describeProcess, MOMENT_MS, within } from './limits.js';
 import { unmountBelow } from './mounts.js';
 import { install, needCommands } from './packages.js';
 import { run } from './run.js';
@@ -113,7 +114,8 @@ export class Suite implements Place {
     const root = await needSuite(name);
     const args = ['--mount', '--propagation', 'slave', 'sh', '-c', ENTER, 'sh', root, folder];
     const holder = spawn('unshare', args, { stdio: ['pipe', 'pipe', 'inherit'], detached: true });
-    const said = await Promise.race([once(holder.stdout, 'data'), once(holder, 'exit').then(() => undefined)]);
+    const entered = Promise.race([once(holder.stdout, 'data'), once(holder, 'exit').then(() => undefined)]);
+    const said = await within(entered, MOMENT_MS, () => `a mount namespace for ${root}; ${describeProcess(holder.pid!)}`);
     if (said === undefined) throw new Error(`no mount namespace could be made for ${root}`);
     return new Suite(root, holder);
   }
@@ -127,6 +129,6 @@ export class Suite implements Place {
     if (this.#holder.exitCode !== null || this.#holder.signalCode !== null) return;
     const ended = once(this.#holder, 'exit');
     this.#holder.stdin!.end();
-    await ended;
+    await within(ended, MOMENT_MS, () => `the end of a mount namespace; ${describeProcess(this.#holder.pid!)}`);
   }
 }

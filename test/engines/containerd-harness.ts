@@ -5,12 +5,13 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
+import { Client } from '../../src/cli/client.js';
 import type { Layer, Status } from '../../src/daemon/protocol.js';
 import { NAMESPACE, PrivateContainerd } from '../../scripts/lib/containerd.js';
 import { makeFolder } from '../../scripts/lib/folders.js';
 import { goProgram } from '../../scripts/lib/go-program.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { PATIENCE_MS, waitUntil } from '../../scripts/lib/limits.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { chainIds, type Image } from '../../scripts/lib/oci.js';
 import { needCommands } from '../../scripts/lib/packages.js';
@@ -21,8 +22,6 @@ import { CountingRegistry } from './counting-registry.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
 
-/** For what comes by itself: space, in the background, after the checkpoint that no longer needs it. */
-const PATIENCE_MS = 60_000;
 /** The root directory itself: when it was changed depends on when the layer was unpacked. */
 const ROOT = /^$/;
 
@@ -60,15 +59,34 @@ export class Stack {
     this.images = await makeTestImages(this.path('i'));
   }
 
-  /** Ends everything in whatever state it is. */
+  /** Ends everything in whatever state it is, also if something of it cannot be ended. Throws then. */
   async stop(): Promise<void> {
-    await this.containerd?.end();
-    await this.#suite?.leave();
     this.registry.stop();
-    await this.lcfs.end();
+    const ended = [];
+    for (const end of [() => this.containerd?.end(), () => this.#suite?.leave(), () => this.lcfs.end()])
+      ended.push(...(await Promise.allSettled([end()])));
     await unmountBelow(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
     rmSync(this.lcfs.socket, { force: true });
+    for (const end of ended) if (end.status === 'rejected') throw end.reason;
+  }
+
+  /**
+   * After a failure: ends everything, whatever it hangs in, and begins anew with nothing but the images that the registry has. What the
+   * volume held is checked before it goes.
+   */
+  async startAfresh(): Promise<void> {
+    this.registry.letGo();
+    await this.containerd.end();
+    await this.lcfs.end();
+    const check = await this.lcfs.check();
+    if (check.status !== 0) console.error(`the volume that a failure left:\n${check.stdout}${check.stderr}`);
+    await unmountBelow(this.path('c'));
+    for (const name of ['c/root', 'c/state']) rmSync(this.path(name), { recursive: true, force: true });
+    rmSync(this.lcfs.volume);
+    this.containerd.servesKubernetes = false;
+    await this.lcfs.start();
+    await this.containerd.start();
   }
 
   /** Ends containerd and LCFS in order, and proves the volume. */
@@ -80,12 +98,18 @@ export class Stack {
     assert.equal(check.status, 0, check.stdout + check.stderr);
   }
 
-  /** Starts LCFS again and waits until containerd has found it, which it looks for every few seconds. */
+  /** Starts LCFS again and waits until containerd has found it. */
   async startLcfs(): Promise<void> {
     await this.lcfs.start();
-    for (const deadline = Date.now() + PATIENCE_MS; !(await this.#reachesLcfs()); await delay(100)) {
-      assert.ok(Date.now() < deadline, 'containerd does not find LCFS again');
-    }
+    await this.meetLcfs();
+  }
+
+  /**
+   * Waits until containerd has found LCFS again: a connection that is not answered within a second it gives up, and what it is asked
+   * until it tries again, after some seconds, fails.
+   */
+  async meetLcfs(): Promise<void> {
+    await waitUntil('containerd finds LCFS again', () => this.#reachesLcfs());
   }
 
   /** A list of no snapshots, or a look at one that is not there, containerd answers itself. */
@@ -114,12 +138,12 @@ export class Stack {
   /** Runs a program where containerd runs. */
   run(program: string, ...args: string[]): Promise<string> {
     const [command, words] = this.place.command(program, args);
-    return run(command, words);
+    return run(command, words, { timeoutMs: PATIENCE_MS });
   }
 
   /** Runs a script of the shell outside. */
   hostShell(script: string): Promise<string> {
-    return run('sh', ['-ec', script]);
+    return run('sh', ['-ec', script], { timeoutMs: PATIENCE_MS });
   }
 
   /** Pulls an image from the registry and unpacks it. */
@@ -129,13 +153,8 @@ export class Stack {
 
   /** Pulls an image as Docker and Kubernetes do: layers that LCFS has are neither downloaded nor unpacked. */
   async pullSharing(reference: string, namespace = NAMESPACE): Promise<void> {
-    await run(await goProgram('pull', 'test/conformance/snapshots/pull'), [
-      '-address',
-      this.containerd.address,
-      '-namespace',
-      namespace,
-      reference,
-    ]);
+    const program = await goProgram('pull', 'test/conformance/snapshots/pull');
+    await run(program, ['-address', this.containerd.address, '-namespace', namespace, reference], { timeoutMs: PATIENCE_MS });
   }
 
   /** Runs a container to its end and returns what it wrote. */
@@ -158,13 +177,36 @@ export class Stack {
     return this.lcfs.json<Layer[]>('layer', 'ls');
   }
 
+  /** Names of all layers. Quicker than a command, to see what is there for a moment only. */
+  async layerNames(): Promise<string[]> {
+    const names: string[] = [];
+    for await (const { name } of new Client(this.lcfs.control).lines<Layer>('GET', 'layers')) names.push(name);
+    return names;
+  }
+
+  /** What `lcfs status` tells, quicker. */
+  status(): Promise<Status> {
+    return new Client(this.lcfs.control).call<Status>('GET', 'status');
+  }
+
   /** Blocks in use, once nothing is being given back any more. */
   async usedBlocks(): Promise<number> {
-    for (const deadline = Date.now() + PATIENCE_MS; ; await delay(100)) {
+    let used = 0;
+    await waitUntil('removed layers are given back', async () => {
       await this.lcfs.lcfs('commit');
-      const { blocks, removing } = await this.lcfs.json<Status>('status');
-      if (removing === 0 || Date.now() > deadline) return blocks.used;
-    }
+      const { blocks, removing } = await this.status();
+      used = blocks.used;
+      return removing === 0;
+    });
+    return used;
+  }
+
+  /** Waits until no more than `blocks` are in use: space comes back by itself, after the checkpoint that no longer needs it. */
+  async spaceComesBack(blocks: number): Promise<void> {
+    let used = 0;
+    await waitUntil('space comes back', async () => (used = await this.usedBlocks()) <= blocks).catch((error: Error) => {
+      throw new Error(`${error.message}: ${used} blocks are in use, ${blocks} were expected`);
+    });
   }
 
   /** All files of a committed snapshot, as a list. */

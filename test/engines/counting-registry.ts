@@ -13,8 +13,9 @@ export class CountingRegistry {
   /** Digests of blobs in the order in which they were asked for. */
   fetched: string[] = [];
   /** Digest of a blob that is sent only by half, after which nothing more comes. */
-  stalled = '';
+  #stalled = '';
   #stallReached: (() => void) | undefined;
+  readonly #heldUp = new Set<ServerResponse>();
 
   /** Host and port. */
   get host(): string {
@@ -37,10 +38,17 @@ export class CountingRegistry {
     return `${this.host}/${name}:latest`;
   }
 
-  /** Holds up the next download of a blob at its half. Resolves when it got there. */
+  /** Holds up the next download of a blob at its half, until `letGo`. Resolves when it got there. */
   stall(digest: string): Promise<void> {
-    this.stalled = digest;
+    this.#stalled = digest;
     return new Promise((resolve) => (this.#stallReached = resolve));
+  }
+
+  /** Breaks off the downloads that are held up, and holds up no more: who waits for the other half would do so for ever. */
+  letGo(): void {
+    this.#stalled = '';
+    for (const response of this.#heldUp) response.destroy();
+    this.#heldUp.clear();
   }
 
   #answer(request: IncomingMessage, response: ServerResponse): void {
@@ -59,12 +67,13 @@ export class CountingRegistry {
     response.writeHead(200, { 'content-type': type, 'content-length': size, 'docker-content-digest': digest });
     if (request.method === 'HEAD') return void response.end();
     this.fetched.push(digest);
-    if (digest === this.stalled) this.#sendHalf(file, size, response);
+    if (digest === this.#stalled) this.#sendHalf(file, size, response);
     else createReadStream(file).pipe(response);
   }
 
   #sendHalf(file: string, size: number, response: ServerResponse): void {
-    this.stalled = '';
+    this.#stalled = '';
+    this.#heldUp.add(response);
     const half = createReadStream(file, { end: size >> 1 });
     half.pipe(response, { end: false });
     half.once('end', () => this.#stallReached?.());
