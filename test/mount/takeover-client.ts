@@ -28,7 +28,7 @@ export function contentsOf(number: number): Buffer {
 }
 
 /** The kernel hands a request to a thread that is just dying, and gives it up (transport io_uring). It had no effect. */
-const isGivenUp = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ECANCELED';
+export const isGivenUp = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ECANCELED';
 
 class Reader {
   private readonly chance: Random;

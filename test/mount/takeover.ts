@@ -9,7 +9,7 @@
 import assert from 'node:assert/strict';
 import { fork, spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from 'node:fs';
 import { mkdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -57,7 +57,7 @@ export interface Survived {
 }
 
 /** What the process that serves leaves to the next one, and the process. */
-class Served {
+export class Served {
   readonly folder = mkdtempSync(join(tmpdir(), 'lcfs-takeover-'));
   readonly mountpoint = join(this.folder, 'mnt');
   private readonly volume = join(this.folder, 'volume');
@@ -123,6 +123,20 @@ class Served {
     return performance.now() - began;
   }
 
+  /** Halts who serves, in the midst of whatever it does, until it is killed. Resolves when all of its threads have come to rest. */
+  async halt(): Promise<void> {
+    this.child.kill('SIGSTOP');
+    const tasks = `/proc/${this.child.pid}/task`;
+    const isAtRest = (task: string): boolean => / T /.test(readFileSync(join(tasks, task, 'stat'), 'latin1'));
+    while (!readdirSync(tasks).every(isAtRest)) await delay(5);
+  }
+
+  /** Resolves when somebody waits for an answer. */
+  async isAsked(): Promise<void> {
+    const waiting = `/sys/fs/fuse/connections/${this.state.volume.number}/waiting`;
+    while (Number(readFileSync(waiting, 'latin1')) === 0) await delay(5);
+  }
+
   async stop(): Promise<void> {
     const ended = once(this.child, 'exit');
     await this.ask({ ask: 'stop' });
@@ -137,7 +151,8 @@ class Served {
   }
 }
 
-async function within<T>(what: string, work: Promise<T>): Promise<T> {
+/** What must come in time; throws if it does not. */
+export async function within<T>(what: string, work: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} takes too long`)), PATIENCE_MS)));
   return Promise.race([work, late]).finally(() => clearTimeout(timer));
