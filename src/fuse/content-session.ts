@@ -22,6 +22,7 @@ import { announceContentLayer, askAgain } from './notify.js';
 import { BATCH_FORGET, FORGET, INTERRUPT } from './protocol.js';
 import { opcodeOf } from './request.js';
 import { abortQuietly, type ServedConnection } from './serving.js';
+import { Waker } from './takeover.js';
 import type { WorkerTask } from './worker.js';
 
 export interface ContentSession {
@@ -44,21 +45,26 @@ export function contentSession(
   task: Omit<WorkerTask, 'role' | 'devices' | 'negotiated' | 'service' | 'sharing'>,
   removed: (layer: LayerIndex) => void,
 ): ContentSession {
-  const { devices, negotiated, number, roles } = connection;
+  const { devices, negotiated, mount, number, roles } = connection;
   const sweeper = new Sweeper(connection, removed);
+  const waker = new Waker(() => `/proc/${process.pid}/fd/${mount}`);
   const threads = new Threads({ ...task, devices, negotiated, service: 'content', sharing: null }, (message) => sweeper.hear(message));
   return {
     async start() {
       if (task.takeover) askAgain(devices[0]!);
       const refused = await threads.start(roles);
-      if (refused === undefined) sweeper.start(task.takeover);
-      return refused;
+      if (refused !== undefined) return refused;
+      // Not together with the mount's: its threads may wait for a content file before they are ready.
+      if (task.takeover && negotiated.uring) waker.start();
+      sweeper.start(task.takeover);
+      return undefined;
     },
     async end() {
       sweeper.stop();
+      const quiet = waker.stop();
       // The number is that of our mount as long as its descriptor is open.
       abortQuietly(number);
-      await threads.allEnded();
+      await Promise.all([quiet, threads.allEnded()]);
     },
   };
 }

@@ -221,8 +221,10 @@ export class RingQueues {
   }
 
   /**
-   * Registers all entries; after another process died (`takeover`), answers first the requests that it had. Throws
-   * UringUnavailable if the kernel refuses an entry.
+   * Registers all entries; after another process died (`takeover`), answers first the requests that it had. When it returns, the
+   * kernel has every entry that holds no request: a request that comes to a queue without entries is not handed over when one
+   * is registered, but only with the next request or reply, and nobody might send any more. Throws UringUnavailable if the
+   * kernel refuses an entry.
    */
   register(takeover: boolean): void {
     this.live = this.entries.length;
@@ -231,10 +233,20 @@ export class RingQueues {
       if (takeover && entry.hasRequest) this.rescue(entry, tag);
       else this.prepareRegistration(entry, tag);
     });
-    const result = this.ring.enter(0);
-    if (result < 0 && result !== -EINTR) throw new UringUnavailable(`io_uring_enter failed (error ${-result})`);
-    while (this.ring.next()) this.complete(this.ring.completionTag, this.ring.completionResult);
+    // Twice: what had been committed before comes back at once, and is to be registered anew.
+    this.submit();
+    this.submit();
     this.isRegistering = false;
+  }
+
+  private submit(): void {
+    const result = this.ring.submit();
+    if (result < 0) throw new UringUnavailable(`io_uring_enter failed (error ${-result})`);
+    this.completeAll();
+  }
+
+  private completeAll(): void {
+    while (this.ring.next()) this.complete(this.ring.completionTag, this.ring.completionResult);
   }
 
   private rescue(entry: RingEntry, tag: number): void {
@@ -262,7 +274,7 @@ export class RingQueues {
     while (this.live > 0) {
       const result = this.ring.enter(1);
       if (result < 0 && result !== -EINTR) throw new Error(`io_uring_enter failed with error ${-result}`);
-      while (this.ring.next()) this.complete(this.ring.completionTag, this.ring.completionResult);
+      this.completeAll();
     }
   }
 

@@ -46,7 +46,7 @@ import {
 } from './serving.js';
 import { backingTable, idleTable, sharedHolders, useSharing } from './sharing.js';
 import { BEHIND_AT, mapTables, type Tables } from './tables.js';
-import { listLeft, reapForgotten, repairTables, wakeQueues, type Left, type Noted } from './takeover.js';
+import { Waker, listLeft, reapForgotten, repairTables, type Left, type Noted } from './takeover.js';
 
 export type { Transport } from './serving.js';
 export type FuseOptions = ServingOptions;
@@ -141,6 +141,7 @@ class Serving {
   readonly #threads: Threads;
   readonly #device: number;
   readonly #left: Left | undefined;
+  readonly #waker: Waker;
   #reaping: NodeJS.Timeout | undefined;
   #ended: Promise<void> | undefined;
   #hasEnded = false;
@@ -153,6 +154,7 @@ class Serving {
     this.#log = log ?? toStandardError;
     this.#orphansMayBeOpen = takeover || handle.readOnly;
     this.#device = state.volume.devices[0]!;
+    this.#waker = new Waker(() => placeOf(state));
     this.#tables = mapTables(state.tables);
     if (state.entries >= 0) mapEntries(state.entries, state.entryCount);
     this.#noted = takeover ? repairTables(this.#tables, this.#device) : [];
@@ -201,8 +203,7 @@ class Serving {
   }
 
   #catchUp(): void {
-    const { mountpoint, contents, entries } = this.#state;
-    if (entries >= 0) wakeQueues([mountpoint, ...(contents === null ? [] : [`/proc/${process.pid}/fd/${contents.mount}`])]);
+    if (this.#state.entries >= 0) this.#waker.start();
     for (const { number, behind } of this.#noted) this.#tell(number, behind);
     announceLayerList(this.#device);
     this.#reaping = setTimeout(() => reapForgotten(this.#tables, this.#device, this.#left!), REAP_AFTER_MS).unref();
@@ -211,6 +212,7 @@ class Serving {
   async #end(): Promise<void> {
     this.#hasEnded = true;
     clearTimeout(this.#reaping);
+    await this.#waker.stop();
     await this.#contents?.end();
     this.#release();
   }
@@ -255,9 +257,21 @@ class Serving {
       ended,
       sharedFiles: () => (this.#hasEnded ? 0 : backings.keys()),
       invalidateLayer: (name) => announceLayer(this.#device, name),
-      stop: (options = {}) => stop(mountpoint, volume.number, ended, options),
+      stop: async (options = {}) => {
+        const wakesAgain = await this.#waker.stop(); // what it has sent must not keep the mount busy
+        await stop(mountpoint, volume.number, ended, options).catch((error: unknown) => {
+          if (wakesAgain) this.#waker.start();
+          throw error;
+        });
+      },
     };
   }
+}
+
+/** Where the mount can be reached: at its mount point, or where a part of it is bound once it was taken from there. */
+function placeOf({ mountpoint, volume }: ServingState): string | undefined {
+  if (findMount(mountpoint)?.device === volume.number) return mountpoint;
+  return listMounts().find(({ device, type }) => device === volume.number && type.startsWith('fuse'))?.mountpoint;
 }
 
 async function stop(mountpoint: string, connection: number, ended: Promise<void>, options: StopOptions): Promise<void> {

@@ -2,11 +2,12 @@
  * What a process does that carries on where another one died, beside serving: the shared tables are made right before anybody
  * uses them, and what the dead process left undone is done when requests are served again.
  */
-import { spawn } from 'node:child_process';
+import { spawn, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
 import { layerIndices } from '../engine/layers.js';
 import { orphansOf } from '../engine/orphans.js';
 import { GLOBAL_LAYER, type Ino, type LayerIndex } from '../layout/constants.js';
-import { allowedCpus, pinThread } from '../linux/affinity.js';
+import { allowedCpus, onlineCpus, pinThread } from '../linux/affinity.js';
 import { closeBacking } from './backing.js';
 import { BehindTable, type Behind } from './behind.js';
 import { reapIfForgotten } from './forget.js';
@@ -33,20 +34,72 @@ export function repairTables(tables: Tables, device: number): Noted[] {
   return new BehindTable(tables.memory, tables.at + BEHIND_AT).recover();
 }
 
+/** Until a queue that could not be woken is tried again. */
+const AGAIN_MS = 100;
+
 /**
  * Has a request sent from every CPU: what came while nobody served waits in the queue of its CPU until another request comes
  * there. Other processes send it: one that serves must not wait for itself, as it could not even be killed meanwhile, and its
- * descriptors would never close.
+ * descriptors would never close. A request that fails may have gone to an entry of the dead process, which the kernel had not
+ * taken back yet, and has woken nobody: another one is sent.
  */
-export function wakeQueues(directories: readonly string[]): void {
-  const cpus = allowedCpus();
-  for (const cpu of cpus) {
-    pinThread([cpu]); // which the process that is started inherits
-    spawn('stat', ['--file-system', '--format=', ...directories], { stdio: 'ignore' })
-      .on('error', () => undefined)
-      .unref();
+export class Waker {
+  private readonly directory: () => string | undefined;
+  private readonly children = new Set<ChildProcess>();
+  private readonly timers = new Set<NodeJS.Timeout>();
+  private isStopped = false;
+
+  /** `directory`: one on the mount; undefined if there is none that can be reached. */
+  constructor(directory: () => string | undefined) {
+    this.directory = directory;
   }
-  pinThread(cpus);
+
+  /** Returns at once. */
+  start(): void {
+    this.isStopped = false;
+    const before = allowedCpus();
+    for (const cpu of onlineCpus()) this.wake(cpu);
+    pinThread(before);
+  }
+
+  /** Settles when no process of this one uses the mount any more. Returns whether there was still something to wake. */
+  async stop(): Promise<boolean> {
+    const isWaking = this.timers.size + this.children.size > 0;
+    this.isStopped = true;
+    for (const timer of this.timers) clearTimeout(timer);
+    this.timers.clear();
+    for (const child of this.children) child.kill('SIGKILL');
+    await Promise.all([...this.children].map((child) => once(child, 'exit')));
+    return isWaking;
+  }
+
+  /** Leaves the calling thread on that CPU. */
+  private wake(cpu: number): void {
+    const directory = this.directory();
+    if (directory === undefined) return;
+    pinThread([cpu]); // which the process that is started inherits
+    const child = spawn('stat', ['--file-system', '--format=', directory], { stdio: 'ignore' });
+    child.on('error', () => this.wakeAgain(cpu)).on('exit', (code) => this.hear(child, code === 0, cpu));
+    // Without a pid it has not been started, and will not end.
+    if (child.pid !== undefined) this.children.add(child);
+    child.unref();
+  }
+
+  private hear(child: ChildProcess, isAnswered: boolean, cpu: number): void {
+    this.children.delete(child);
+    if (!isAnswered) this.wakeAgain(cpu);
+  }
+
+  private wakeAgain(cpu: number): void {
+    if (this.isStopped) return;
+    const timer = setTimeout(() => {
+      this.timers.delete(timer);
+      const before = allowedCpus();
+      this.wake(cpu);
+      pinThread(before);
+    }, AGAIN_MS).unref();
+    this.timers.add(timer);
+  }
 }
 
 /** What the dead process may have taken along: FORGETs of files without names, and RELEASEs (over io_uring). */

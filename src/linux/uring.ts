@@ -138,7 +138,7 @@ export class Uring {
   }
 
   private prepareEntry(opcode: number, fd: number, tag: number): number {
-    if (this.prepared > this.sqMask) this.submitAll();
+    if (this.prepared > this.sqMask) this.makeRoom();
     const index = this.tail & this.sqMask;
     const at = index * SQE_WORDS;
     const words = this.entries.words;
@@ -166,12 +166,19 @@ export class Uring {
     return 0;
   }
 
-  /** Makes room for more entries. Throws if the kernel takes none. */
-  private submitAll(): void {
+  /** Throws if the kernel takes no entries. */
+  private makeRoom(): void {
+    const result = this.submit();
+    if (result < 0) throw new Error(`io_uring_enter failed with error ${-result}`);
+  }
+
+  /** Submits all that was prepared, without waiting for completions. Returns 0 or a negative error number. */
+  submit(): number {
     while (this.prepared > 0) {
       const result = this.enter(0);
-      if (result < 0 && result !== -EINTR && result !== -EBUSY) throw new Error(`io_uring_enter failed with error ${-result}`);
+      if (result < 0 && result !== -EINTR && result !== -EBUSY) return result;
     }
+    return 0;
   }
 
   /** Takes the next completion, if there is one, into `completionTag` and `completionResult`. */

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Random } from '../support/volume.js';
 import { TRANSPORTS, cannotMount } from './mounted.js';
-import { survive } from './takeover.js';
+import { survive, surviveQuietly } from './takeover.js';
 
 const KILLS = 3;
 
 describe('a mount whose server is killed', { skip: cannotMount }, () => {
   for (const transport of TRANSPORTS) {
+    it(`answers over ${transport} what came while nobody served, though nothing comes after it`, () => surviveQuietly(transport));
     for (const passthrough of ['auto', 'off'] as const) {
       it(`goes on over ${transport}, passthrough ${passthrough}`, async (t) => {
         const { seed } = new Random();

@@ -18,7 +18,9 @@ import { fileURLToPath } from 'node:url';
 import { createLogMemory } from '../../src/engine/log-memory.js';
 import { formatVolume } from '../../src/engine/volume.js';
 import { dropServing, letGoOfMount, prepareServing, servingDescriptors, type ServingState } from '../../src/fuse/serving.js';
+import { QUEUE_ENTRIES } from '../../src/fuse/ring-plan.js';
 import type { Transport } from '../../src/fuse/session.js';
+import { onlineCpus } from '../../src/linux/affinity.js';
 import { close } from '../../src/linux/libc.js';
 import { Random } from '../support/volume.js';
 import { Client } from '../torture/clients.js';
@@ -109,12 +111,21 @@ export class Served {
     return reply;
   }
 
-  /** Kills who serves. Returns how many milliseconds later the mount answers again. */
-  async kill(): Promise<number> {
-    const began = performance.now();
+  signal(name: NodeJS.Signals): void {
+    this.child.kill(name);
+  }
+
+  /** Kills who serves, and waits for its end. */
+  async die(): Promise<void> {
     const ended = once(this.child, 'exit');
     this.child.kill('SIGKILL');
     await ended;
+  }
+
+  /** Kills who serves. Returns how many milliseconds later the mount answers again. */
+  async kill(): Promise<number> {
+    const began = performance.now();
+    await this.die();
     await this.serve(true);
     await within(
       'the mount',
@@ -313,6 +324,45 @@ class Survival {
 
 export function survive(options: SurviveOptions): Promise<Survived> {
   return new Survival(options).run();
+}
+
+/**
+ * What comes to a queue while nobody serves must not have to wait for another request there: asks on every CPU once after a
+ * death, when each entry of the ring has had a request before.
+ */
+export async function surviveQuietly(transport: Transport): Promise<void> {
+  const served = new Served(transport, 'auto');
+  try {
+    await served.serve(false);
+    for (let round = 0; round < ROUNDS; round++) {
+      served.signal('SIGSTOP');
+      const many = onlineCpus().flatMap((cpu) => Array.from({ length: QUEUE_ENTRIES + 2 }, () => ask(served.mountpoint, cpu)));
+      await delay(QUEUED_MS);
+      served.signal('SIGCONT');
+      await within('the answers before a death', Promise.all(many));
+      await served.die();
+      // Until then the kernel may still hand over to the dead process.
+      await delay(QUEUED_MS);
+      const few = onlineCpus().map((cpu) => ask(served.mountpoint, cpu));
+      await delay(QUEUED_MS);
+      await served.serve(true);
+      await within('the answers after a death', Promise.all(few));
+    }
+    await served.stop();
+  } finally {
+    served.end();
+  }
+}
+
+const ROUNDS = 2;
+/** Until a program that was started has made its request. */
+const QUEUED_MS = 300;
+
+/** Has a program ask the mount on one CPU for what the kernel never keeps. Returns whether it was answered. */
+async function ask(mountpoint: string, cpu: number): Promise<boolean> {
+  const child = spawn('taskset', ['--cpu-list', String(cpu), 'stat', '--file-system', '--format=', mountpoint], { stdio: 'ignore' });
+  const [code] = (await once(child, 'exit')) as [number];
+  return code === 0;
 }
 
 /** `takeover.js TRANSPORT auto|off KILLS SEED` runs long, and prints what came of it. */
