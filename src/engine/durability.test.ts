@@ -10,6 +10,7 @@ import { makeDurable, syncLayer, syncVolume } from './durability.js';
 import { createLayer, findLayer, layerInfo, removeLayer, updateLayer } from './layers.js';
 import { createLogMemory } from './log-memory.js';
 import { appliedOrigin, setOrigin } from './origins.js';
+import { CHECKPOINT_FAILED, stopChanges } from './read-only.js';
 import { truncate } from './truncate.js';
 import { abandonVolume, closeVolume, growVolume, openVolume, volumeInfo, type OpenOptions } from './volume.js';
 
@@ -72,6 +73,17 @@ test('fsync is strict or relaxed as the daemon says, or as the layer does', () =
   assert.equal(syncLayer(plain), 0);
   cutPower();
   assert.ok(find(plain, ROOT, 'third') > 0);
+});
+
+test('nothing becomes durable on a device that has failed, although its next flush would succeed', () => {
+  const layer = openTestVolume();
+  make(layer, ROOT, 'acknowledged');
+  makeDurable();
+  make(layer, ROOT, 'waiting');
+  stopChanges(CHECKPOINT_FAILED, 'for this test');
+  assert.throws(makeDurable, { code: 'io' });
+  cutPower();
+  assert.ok(find(layer, ROOT, 'acknowledged') > 0);
 });
 
 test('what a layer says of fsync is kept and changed, and not inherited', () => {

@@ -73,7 +73,7 @@ import { BlockError, LcfsError } from './errors.js';
 import { lockExclusive, unlockExclusive } from './locks.js';
 import { flushedTo, nextBatchBlock, nextBatchSequence, ringAt, setBatches } from './log-memory.js';
 import { ALLOC, ENTRY, FREE, PUT, TREE, itemWords } from './log-items.js';
-import { CHECKPOINT_FAILED, stopChanges } from './read-only.js';
+import { CHECKPOINT_FAILED, refuseIfReadOnly, stopChanges } from './read-only.js';
 import { forgetFresh } from './space.js';
 import { recordType, valueOf } from './tree.js';
 
@@ -114,14 +114,17 @@ export function hasUnflushed(): boolean {
 
 /**
  * Returns true when everything that was logged before the call is on the device; false if it takes a checkpoint to get it
- * there, as the log has no room for it. Throws LcfsError('io') if the device failed; no change is begun after that.
+ * there, as the log has no room for it. Throws LcfsError('io') if the device failed, now or before; no change is begun after that.
  */
 export function flushLog(): boolean {
   const target = loadLogHead(LOG_AT);
   if (isFlushed(target)) return true;
   lockExclusive(CHECKPOINT_MUTEX);
   try {
-    return isFlushed(target) || writeBatch();
+    if (isFlushed(target)) return true;
+    // Whoever wrote before may have failed: the next flush of a device that lost something succeeds.
+    refuseIfReadOnly();
+    return writeBatch();
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
     stopChanges(CHECKPOINT_FAILED, error.message);
