@@ -56,7 +56,7 @@ class Setup {
     this.#pool = new DiffPool(this.#handle, 2);
     const service = new Service(() => {});
     const makeDurable = async (): Promise<void> => void checkpoint();
-    const snapshotter = new Snapshotter({ mountpoint: MOUNTPOINT, checkpoint: makeDurable, announce: () => {} });
+    const snapshotter = new Snapshotter({ mountpoint: MOUNTPOINT, checkpoint: makeDurable, durable: makeDurable, announce: () => {} });
     const differ = new Differ({
       mountpoint: MOUNTPOINT,
       address: this.address,

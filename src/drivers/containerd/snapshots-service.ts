@@ -25,7 +25,7 @@ export const METHODS = {
 export function addSnapshots(service: Service, snapshotter: Snapshotter): void {
   service
     .unary(METHODS.prepare, async (request) => ({ mounts: await snapshotter.prepare(request as M.PrepareRequest) }))
-    .unary(METHODS.view, (request) => ({ mounts: snapshotter.view(request as M.PrepareRequest) }))
+    .unary(METHODS.view, async (request) => ({ mounts: await snapshotter.view(request as M.PrepareRequest) }))
     .unary(METHODS.mounts, ({ key }) => ({ mounts: snapshotter.mounts(key!) }))
     .unary(METHODS.commit, async (request) => {
       await snapshotter.commit(request as M.CommitRequest);

@@ -1,7 +1,7 @@
 /**
  * The snapshotter: containerd's snapshots are layers of the volume.
  *
- *   Prepare   a clone of the parent's layer; its directory below the mount point is the mount
+ *   Prepare   a clone of the parent's layer; its directory below the mount point is the mount. Answered when it is durable
  *   View      nothing new: the parent's layer itself, mounted read-only. Without a parent, an empty sealed layer
  *   Commit    seals the layer, renames it and is answered when that is durable
  *   Remove    takes the snapshot away, and the layer with the last snapshot on it; its space comes back in the background
@@ -26,6 +26,10 @@
  * A layer's chain ID is what containerd claims it to be when it commits the snapshot: containerd has compared the digests
  * by then. If the layer came through the differ, the claim is compared with what the differ computed; if it is wrong, the
  * layer is not offered to anybody.
+ *
+ * containerd writes down what it has been answered, and flushes that. So what it will refer to is durable before: a snapshot
+ * that a container may be started on, and one that it was told is there. Not so one that an image's layer is unpacked into: it
+ * becomes durable with its commit, and after a crash containerd unpacks into another one.
  *
  * Everything here runs in one thread, and each call changes volume and index without a pause in between.
  */
@@ -75,8 +79,10 @@ import { SnapshotIndex, type Entry } from './snapshot-index.js';
 export interface SnapshotterContext {
   /** Where the volume is mounted. */
   mountpoint: string;
-  /** Makes everything durable. */
+  /** Makes everything durable, with a checkpoint: for what has much data. */
   checkpoint: () => Promise<void>;
+  /** Makes everything durable with a write of the log. */
+  durable: () => Promise<void>;
   /** Tells the kernel that a layer's name means something else now. */
   announce: (name: string) => void;
 }
@@ -114,18 +120,24 @@ export class Snapshotter {
   async prepare(request: PrepareRequest): Promise<Mount[]> {
     const snapshot = this.#newSnapshot(request, 'active');
     const target = snapshot.labels[TARGET_LABEL];
-    const offer = target === undefined ? 'none' : this.#offer(target, snapshot);
-    if (offer === 'none') return this.#mountsOf(this.#makeLayer(snapshot));
-    if (offer === 'made') await this.#context.checkpoint(); // containerd will refer to it
-    throw exists(`the volume has ${target} already`);
+    const isOffered = target !== undefined && this.#offer(target, snapshot);
+    const mounts = isOffered ? [] : this.#mountsOf(this.#makeLayer(snapshot));
+    if (isOffered || target === undefined) await this.#context.durable();
+    if (isOffered) throw exists(`the volume has ${target} already`);
+    return mounts;
   }
 
-  view(request: PrepareRequest): Mount[] {
-    const snapshot = this.#newSnapshot(request, 'view');
-    if (snapshot.parent !== '') return this.#mountsOf(this.#share(snapshot, this.#entry(snapshot.parent).layer));
+  async view(request: PrepareRequest): Promise<Mount[]> {
+    const mounts = this.#mountsOf(this.#makeView(this.#newSnapshot(request, 'view')));
+    await this.#context.durable();
+    return mounts;
+  }
+
+  #makeView(snapshot: Snapshot): Entry {
+    if (snapshot.parent !== '') return this.#share(snapshot, this.#entry(snapshot.parent).layer);
     const entry = this.#makeLayer(snapshot);
     updateLayer(entry.layer, { seal: true });
-    return this.#mountsOf(entry);
+    return entry;
   }
 
   #newSnapshot({ key, parent, labels }: PrepareRequest, kind: 'active' | 'view'): Snapshot {
@@ -161,16 +173,16 @@ export class Snapshotter {
   }
 
   /** Sees to it that there is a committed snapshot with the label `target` and the parent of `wanted`, if a layer allows it. */
-  #offer(target: string, wanted: Snapshot): 'none' | 'known' | 'made' {
+  #offer(target: string, wanted: Snapshot): boolean {
     const layers = this.#index.layersOfChain(target).filter((layer) => find(layer) !== null);
-    if (layers.length === 0) return 'none';
+    if (layers.length === 0) return false;
     const snapshots = layers.flatMap((layer) => this.#index.on(layer));
     const known = snapshots.find(({ kind, parent }) => kind === 'committed' && parent === wanted.parent);
     if (known !== undefined) this.#index.uses.note(known.layer);
-    if (known?.labels[TARGET_LABEL] === target) return 'known';
+    if (known?.labels[TARGET_LABEL] === target) return true;
     if (known === undefined) this.#share({ ...wanted, key: this.#keyFor(target, wanted.key), kind: 'committed' }, layers[0]!);
     else this.#relabel(known, { ...known.labels, [TARGET_LABEL]: target });
-    return 'made';
+    return true;
   }
 
   /** Key for an offered snapshot: as containerd would name it, in the namespace and with the number of the one asked for. */

@@ -8,12 +8,14 @@ import { fdatasync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
+import { makeDurable } from '../../engine/durability.js';
 import { checkpointForCaller } from '../../engine/maintenance.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { duplicate } from '../../linux/descriptors.js';
 import { close } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
+import { shared } from '../sharing.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { DiffPool } from './diff-pool.js';
 import { addDiffs } from './diff-service.js';
@@ -57,7 +59,7 @@ const syncMount = (): Promise<void> => syncFileSystem(data.mountpoint);
 const startFlush = (): void => void flush(data.handle.fd).catch(() => {});
 
 /** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
-async function makeDurable(): Promise<void> {
+async function completeCheckpoint(): Promise<void> {
   await flush(data.handle.fd);
   checkpointForCaller();
 }
@@ -65,10 +67,15 @@ async function makeDurable(): Promise<void> {
 async function start(): Promise<void> {
   attachVolume(data.handle);
   const { mountpoint, address } = data;
-  const snapshotter = new Snapshotter({ mountpoint, checkpoint: makeDurable, announce: (name) => announceLayer(device, name) });
+  const snapshotter = new Snapshotter({
+    mountpoint,
+    checkpoint: completeCheckpoint,
+    durable: shared(makeDurable),
+    announce: (name) => announceLayer(device, name),
+  });
   const service = new Service(log);
   addSnapshots(service, snapshotter);
-  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, syncMount, startFlush, checkpoint: makeDurable }));
+  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, syncMount, startFlush, checkpoint: completeCheckpoint }));
   const server = await serve(service, data.listener);
   const claims = new SnapshotClaims(snapshotter, { socket: data.socket, address });
   listenToDaemon(parentPort!, claims, (graceMs) => void stop(server, graceMs));

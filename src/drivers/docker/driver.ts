@@ -68,8 +68,10 @@ export interface DriverContext {
   notes: number | null;
   /** Brings what programs wrote through memory mappings into the volume. */
   syncMount: () => Promise<void>;
-  /** Makes everything durable. */
+  /** Makes everything durable, with a checkpoint: for what has much data. */
   checkpoint: () => Promise<void>;
+  /** Makes everything durable with a write of the log. */
+  durable: () => Promise<void>;
   /** So many bytes more were written of what will have to be durable soon. */
   written: (bytes: number) => void;
   /** Tells the kernel that a layer's name means something else now. */
@@ -82,6 +84,8 @@ export class GraphDriver implements ClaimingDriver {
   readonly #uses = new LastUses<string>();
   readonly #holds: Holds;
   #settings: EngineSettings;
+  /** When engines introduced themselves, in milliseconds since 1970, by their homes. */
+  readonly #started = new Map<string, number>();
 
   constructor(context: DriverContext) {
     this.#context = context;
@@ -95,6 +99,7 @@ export class GraphDriver implements ClaimingDriver {
     const settings = { home, homes, ...parseEngineOptions(options), maps, exactDiffs: allImagesAreExact() };
     storeSettings(settings, this.#settings);
     this.#settings = settings;
+    this.#started.set(home, Date.now());
     this.#holds.dropAllOf(home);
     return {};
   }
@@ -124,7 +129,7 @@ export class GraphDriver implements ClaimingDriver {
   async createReadWrite(request: LayerRequest): Promise<Answer> {
     const options = parseContainerOptions(request.storageOptions, this.#settings);
     const answer = await this.#create(request, options, { [KIND]: CONTAINER });
-    if (!idOf(request).endsWith('-init')) await this.#makeDurable();
+    if (!idOf(request).endsWith('-init') && !this.#sharesFate) await this.#context.durable();
     return answer;
   }
 
@@ -282,10 +287,13 @@ export class GraphDriver implements ClaimingDriver {
     }
   }
 
-  /** Needless where Docker's own files lie on this volume, too. */
   async #makeDurable(): Promise<void> {
-    const sharesFate = this.#settings.home.startsWith(join(this.#context.mountpoint, 'global/'));
-    if (!sharesFate) await this.#context.checkpoint();
+    if (!this.#sharesFate) await this.#context.checkpoint();
+  }
+
+  /** Whether Docker's own files lie on this volume, too: then nothing need be durable before Docker's note of it. */
+  get #sharesFate(): boolean {
+    return this.#settings.home.startsWith(join(this.#context.mountpoint, 'global/'));
   }
 
   /** Hands the tar of a diff to `send`; throws before that if there is nothing to compare. */
@@ -352,10 +360,10 @@ export class GraphDriver implements ClaimingDriver {
 
   /** Of all engines that ever used the volume, unless their data roots are named. */
   #places(roots: readonly string[]): DockerPlace[] {
-    const told = homesIn(this.#settings).map(placeOfHome);
+    const told = homesIn(this.#settings).map((home) => placeOfHome(home, this.#started.get(home)));
     if (roots.length === 0) return told;
     const drivers = [...new Set([...told.flatMap((place) => place.drivers), this.#context.name])];
-    return roots.map((root) => ({ root, drivers }));
+    return roots.map((root) => ({ root, drivers, startedMs: told.find((place) => place.root === root)?.startedMs }));
   }
 
   #usesOf(layers: readonly NamedLayer[]): Map<number, number> {

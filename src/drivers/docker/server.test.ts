@@ -36,6 +36,7 @@ before(async () => {
     notes: null,
     syncMount: async () => void events.push('sync'),
     checkpoint: async () => void events.push('checkpoint'),
+    durable: async () => void events.push('durable'),
     written: () => undefined,
     announce: (name) => void events.push(`announce ${name}`),
   };
@@ -518,13 +519,23 @@ test('settings outlive the driver; Cleanup lets go of everything', async () => {
   await succeed('Remove', { ID: 'later' });
 });
 
-test('with the files of Docker on the volume itself, an image layer need not be made durable at once', async () => {
+test("a container's layers are durable before Docker writes down that it has them", async () => {
+  await succeed('Init', { Home: '/elsewhere' });
+  events.length = 0;
+  await succeed('CreateReadWrite', { ID: 'c-init' });
+  await succeed('CreateReadWrite', { ID: 'c', Parent: 'c-init' });
+  assert.deepEqual(events, ['announce c-init', 'announce c', 'durable']);
+  for (const id of ['c', 'c-init']) await succeed('Remove', { ID: id });
+});
+
+test('with the files of Docker on the volume itself, a layer need not be made durable at once', async () => {
   await succeed('Init', { Home: '/mnt/global/docker/lcfs' });
   await succeed('Create', { ID: 'image' });
   events.length = 0;
   await apply('image', tarOf('x', 'x'));
-  assert.deepEqual(events, []);
-  await succeed('Remove', { ID: 'image' });
+  await succeed('CreateReadWrite', { ID: 'c', Parent: 'image' });
+  assert.deepEqual(events, ['announce c']);
+  for (const id of ['c', 'image']) await succeed('Remove', { ID: id });
   await succeed('Init', { Home: '/elsewhere' });
 });
 

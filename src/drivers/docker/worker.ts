@@ -10,6 +10,7 @@ import { basename } from 'node:path';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
+import { makeDurable } from '../../engine/durability.js';
 import { checkpointForCaller } from '../../engine/maintenance.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { announceLayer } from '../../fuse/notify.js';
@@ -18,6 +19,7 @@ import { duplicate } from '../../linux/descriptors.js';
 import { close } from '../../linux/libc.js';
 import { syncFileSystem } from '../../linux/syncfs.js';
 import { WriteOut } from '../../linux/writeout.js';
+import { shared } from '../sharing.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { type DriverServer, type Log, makeServer } from './server.js';
@@ -54,7 +56,8 @@ function makeContext(): DriverContext {
     firstNewLayer: W[NEXT_LAYER]!,
     notes: data.notes,
     syncMount: () => syncFileSystem(data.mountpoint),
-    checkpoint: makeDurable,
+    checkpoint: completeCheckpoint,
+    durable: shared(makeDurable),
     written: (bytes) => writeOut.written(bytes),
     announce: (name) => announceLayer(device, name),
   };
@@ -64,7 +67,7 @@ const writeOut = new WriteOut(data.handle.fd);
 const flush = promisify(fdatasync);
 
 /** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
-async function makeDurable(): Promise<void> {
+async function completeCheckpoint(): Promise<void> {
   await flush(data.handle.fd);
   checkpointForCaller();
 }
