@@ -196,6 +196,11 @@ class ContainerdUnderCuts implements Engine {
     if (left.trim().includes('\n')) throw new Error(`snapshots cannot be removed:\n${left}`);
   }
 
+  /** Nothing: what containerd lists it also removes. */
+  async remains(): Promise<string[]> {
+    return [];
+  }
+
   /** Snapshots of containers that were being made, and of layers that were being unpacked, have no other name. */
   async #removeSnapshots(): Promise<void> {
     for (let before = -1; ;) {

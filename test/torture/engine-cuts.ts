@@ -6,10 +6,12 @@
  *   1. `lcfs check` finds nothing wrong;
  *   2. LCFS and the engine start;
  *   3. every image that the engine lists is complete, and every container that it lists starts;
- *   4. once the engine has removed all of that, `lcfs gc` finds the layers that nobody knows any more, and none is left.
+ *   4. once the engine has removed all of that, `lcfs gc` finds the layers that nobody knows any more, and none is left but those
+ *      that are in the engine's database still, which are complete.
  *
  * The engine keeps its own files either on the volume (its global layer), so that they are cut at the same moment, or beside
- * it. Then the engine is stopped for a moment while these files are copied, which is a moment at which power may be cut, too: the volume may have lost all that was not flushed, while the engine has lost nothing of what it noted.
+ * it. Then the engine is stopped for a moment while these files are copied, which is a moment at which power may be cut, too:
+ * the volume may have lost all that was not flushed, while the engine has lost nothing of what it noted.
  */
 import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -56,8 +58,10 @@ export interface Engine {
   cutPower(): Promise<void>;
   /** Proves images and containers. Returns how many bytes were compared. Throws if something is not as it must be. */
   verify(): Promise<number>;
-  /** Removes all that it knows. */
+  /** Removes all that it lists. */
   removeAll(): Promise<void>;
+  /** Names of layers that its database has after that. Throws if one is not complete. */
+  remains(): Promise<readonly string[]>;
   stop(): Promise<void>;
   log(): string;
 }
@@ -234,9 +238,10 @@ class EngineCuts {
   /** Removes the layers that nobody knows any more. */
   async #collect(): Promise<void> {
     const report = await this.#lcfs.json<GcReport>('gc', '--remove', '--older-than', '0s', ...this.#engine.gcArgs);
-    const layers = await this.#lcfs.json<Layer[]>('layer', 'ls');
-    const names = layers.map(({ name }) => name).join(', ');
-    if (layers.length > 0) throw new Error(`layers are left that nobody knows: ${names}; gc: ${JSON.stringify(report)}`);
+    const known = await this.#engine.remains();
+    const names = (await this.#lcfs.json<Layer[]>('layer', 'ls')).map(({ name }) => name);
+    const lost = names.filter((name) => !known.includes(name));
+    if (lost.length > 0) throw new Error(`layers are left that nobody knows: ${lost.join(', ')}; gc: ${JSON.stringify(report)}`);
   }
 
   async #takeDown(): Promise<void> {
