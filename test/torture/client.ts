@@ -189,15 +189,25 @@ class JournalKeeper {
     }
   }
 
-  /** Writes to the file without a name, or makes one. */
+  /** Proves the file without a name, or makes one. */
   #touchNameless(): void {
     if (this.#nameless !== null) return this.#proveNameless();
+    try {
+      this.#makeNameless();
+    } catch (error) {
+      if (!REFUSED.has(codeOf(error))) throw error;
+    }
+  }
+
+  /** On a full volume it holds what there was room for. */
+  #makeNameless(): void {
     const path = this.#path('nameless');
     const content = contentOf(this.#random.next(), 5000);
     const fd = fs.openSync(path, 'wx+');
-    this.#nameless = { fd, content };
+    this.#nameless = { fd, content: content.subarray(0, 0) };
     fs.unlinkSync(path);
-    fs.writeSync(fd, content, 0, content.length, 0);
+    const bytes = fs.writeSync(fd, content, 0, content.length, 0);
+    this.#nameless = { fd, content: content.subarray(0, bytes) };
   }
 
   #proveNameless(): void {

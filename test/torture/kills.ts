@@ -6,9 +6,10 @@
  *   2. every program compares its directory with its journal, and every committed layer is read and compared;
  *   3. now and then the volume is checked before it is opened again.
  *
- * Where a supervisor lives on and another process takes over, nothing that was answered may be lost or done twice, and what was
- * refused was not done (over io_uring, a request that was on its way to the process that died). Where the mount ends with its daemon, what was not acknowledged may be missing, from the end only; half of those
- * rounds run with `--fsync=strict`, where every fsync is such an acknowledgement.
+ * Where a supervisor lives on and another process takes over, nothing that was answered may be lost or done twice. What was
+ * refused was not done: over io_uring, a request that was on its way to the process that died; over /dev/fuse there is none.
+ * Where the mount ends with its daemon, what was not acknowledged may be missing, from the end only. What comes after that runs
+ * half of the time with `--fsync=strict`, where every fsync is such an acknowledgement, and half of the time over /dev/fuse.
  *
  * In the end everything is removed again, and what the volume and the daemon have in use is what they had in the beginning.
  */
@@ -48,6 +49,8 @@ const CLIENTS = 3;
 const LAYERS = 2;
 /** A check of the whole volume comes before one of so many starts. */
 const KILLS_PER_CHECK = 8;
+/** How requests come from the kernel: as the daemon chooses, or without io_uring. */
+const TRANSPORTS = ['auto', 'devfuse'] as const;
 /** More deaths within a minute than a supervisor takes for bad luck. */
 const DEATHS_PER_MINUTE = 2;
 
@@ -67,6 +70,7 @@ export class Kills {
   #before!: Usage;
   /** How the daemon that runs was started. */
   #isStrict = false;
+  #transport: (typeof TRANSPORTS)[number] = 'auto';
   /** Whether a supervisor survives its serving process; known after the first death. */
   #survives = true;
   /** When serving processes were killed, for the limit of deaths. */
@@ -83,7 +87,7 @@ export class Kills {
   }
 
   #daemon(): LcfsDaemon {
-    const args = ['--cache', '16M', '--fsync', this.#isStrict ? 'strict' : 'relaxed'];
+    const args = ['--cache', '16M', '--fsync', this.#isStrict ? 'strict' : 'relaxed', '--transport', this.#transport];
     return new LcfsDaemon({ directory: join(this.#folder, 'l'), driver: `lcfs-torture-${process.pid}`, size: this.#hardship.size, args });
   }
 
@@ -187,6 +191,7 @@ export class Kills {
     await this.#restAll();
     if (this.figures.kills % KILLS_PER_CHECK === 0) await this.#check();
     this.#isStrict = this.#random.below(2) === 0;
+    this.#transport = this.#random.pick(TRANSPORTS);
     this.#deaths = [];
     this.#startedAt = performance.now();
     await this.#start();
@@ -213,6 +218,8 @@ export class Kills {
 
   async #verify(lost: boolean): Promise<void> {
     for (const client of this.#clients) {
+      if (!lost && client.broken && this.#transport === 'devfuse')
+        throw new Error(`over /dev/fuse, a request was given up: ${client.breakage}`);
       const { bytes, changes, lost: missing, lostMs } = await client.verify(lost || client.broken);
       if (!lost && missing > (client.broken ? PARTS_MAX : 0))
         throw new Error(`${missing} changes are missing although another process took over`);
