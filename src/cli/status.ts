@@ -36,7 +36,7 @@ export function statusLines(status: Status): [string, string][] {
     ['checkpoint', `generation ${status.generation}, every ${status.syncerSeconds} s when something changed`],
     ['cache', `${formatSize(status.cache.bytes)}, at most ${formatSize(status.cache.bytesMax)}`],
     ['transport', status.transport],
-    ['passthrough', status.passthrough ? 'on: layers share cached files' : 'off'],
+    ['passthrough', status.passthrough ? `on: layers share cached files, ${status.files.backings} are open` : 'off'],
     ['fsync', status.fsync],
     ...(status.readOnly === null ? [] : [['read-only', status.readOnly] satisfies [string, string]]),
     ['scrub', scrubText(status.scrub)],

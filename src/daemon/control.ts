@@ -42,6 +42,9 @@ export interface ControlOptions {
   onBug: (error: unknown) => void;
 }
 
+/** Each piece of a stream that is on its way listens for the end of its connection, and there are never more. */
+const LISTENERS_MAX = 32;
+
 export function makeControlServer(options: ControlOptions): Server {
   const server = createServer((request, response) => void serve(options, request, response));
   // An import may feed its tar for hours.
@@ -52,6 +55,7 @@ export function makeControlServer(options: ControlOptions): Server {
 async function serve(options: ControlOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   const gone = new AbortController();
   const { socket } = request;
+  socket.setMaxListeners(LISTENERS_MAX);
   const leave = (): void => gone.abort();
   response.once('close', leave);
   response.on('error', leave);

@@ -34,6 +34,7 @@
  */
 import type { ErrorCode } from '../engine/errors.js';
 import { LcfsError } from '../engine/errors.js';
+import type { HeldFiles } from '../fuse/held.js';
 
 export const PROTOCOL_VERSION = 1;
 export const RESULT_TRAILER = 'lcfs-result';
@@ -74,6 +75,7 @@ export interface Status {
   transport: string;
   /** Whether files that layers share have one copy in the page cache. */
   passthrough: boolean;
+  files: HeldFiles;
   fsync: 'relaxed' | 'strict';
   /** Why the volume takes no changes any more; null as long as it does. */
   readOnly: string | null;

@@ -13,7 +13,7 @@ import { packageVersion } from './version.js';
 export function describeStatus(
   { settings, supervisor, readOnly, past }: Handover,
   supervised: boolean,
-  session: Pick<FuseSession, 'transport' | 'passthrough'>,
+  session: Pick<FuseSession, 'transport' | 'passthrough' | 'held'>,
   started: Date,
 ): Status {
   const info = volumeInfo();
@@ -34,6 +34,7 @@ export function describeStatus(
     docker: settings.docker,
     transport: session.transport,
     passthrough: session.passthrough,
+    files: session.held(),
     fsync: settings.fsync,
     readOnly: readOnly ?? readOnlyReason(),
     // The volume counts the generation that is being written.

@@ -39,14 +39,21 @@ const SILENT: ReadonlySet<number> = new Set([FORGET, BATCH_FORGET, INTERRUPT]);
 const GONE_MAX = 1024;
 const LAYER_BATCH = 1000;
 
-/** Serves the content mount of an open volume. `removed` is called when a layer is gone, before its contents are dropped. */
+/** Backing ids that are kept of layers. */
+export interface KeptIds {
+  layers(): Iterable<LayerIndex>;
+  /** Closes those of a layer. */
+  close(layer: LayerIndex): void;
+}
+
+/** Serves the content mount of an open volume. `kept` are closed when their layer is gone, before its contents are dropped. */
 export function contentSession(
   connection: ServedConnection,
   task: Omit<WorkerTask, 'role' | 'devices' | 'negotiated' | 'service' | 'sharing'>,
-  removed: (layer: LayerIndex) => void,
+  kept: KeptIds,
 ): ContentSession {
   const { devices, negotiated, mount, number, roles } = connection;
-  const sweeper = new Sweeper(connection, removed);
+  const sweeper = new Sweeper(connection, kept);
   const waker = new Waker(() => `/proc/${process.pid}/fd/${mount}`);
   const threads = new Threads({ ...task, devices, negotiated, service: 'content', sharing: null }, (message) => sweeper.hear(message));
   return {
@@ -72,7 +79,7 @@ export function contentSession(
 /** What is done now and then. */
 class Sweeper {
   private readonly device: number;
-  private readonly removed: (layer: LayerIndex) => void;
+  private readonly kept: KeptIds;
   /** Layers whose directories the kernel may know. */
   private readonly layers = new Set<LayerIndex>();
   private layersGone = layersGone();
@@ -80,10 +87,10 @@ class Sweeper {
   private readonly beside: number;
   private timer: NodeJS.Timeout | undefined;
 
-  constructor({ devices, negotiated }: ServedConnection, removed: (layer: LayerIndex) => void) {
+  constructor({ devices, negotiated }: ServedConnection, kept: KeptIds) {
     this.device = devices[0]!;
     this.beside = negotiated.uring ? devices[1]! : -1;
-    this.removed = removed;
+    this.kept = kept;
   }
 
   start(takeover: boolean): void {
@@ -115,14 +122,20 @@ class Sweeper {
 
   private sweep(queue: DeviceQueue | undefined): void {
     if (queue !== undefined) drain(queue);
+    this.closeLate();
     if (this.layersGone === layersGone()) return;
     this.layersGone = layersGone();
     for (const layer of this.layers) if (getInode(layer, ROOT_INO) < 0) this.forget(layer);
   }
 
+  /** A file may be closed, and its id kept, long after its layer was removed. */
+  private closeLate(): void {
+    for (const layer of this.kept.layers()) if (!this.layers.has(layer) && getInode(layer, ROOT_INO) < 0) this.kept.close(layer);
+  }
+
   private forget(layer: LayerIndex): void {
     this.layers.delete(layer);
-    this.removed(layer);
+    this.kept.close(layer);
     announceContentLayer(this.device, layer);
   }
 }

@@ -49,6 +49,23 @@ export class IdleIds {
     return id;
   }
 
+  /** How many are kept. */
+  count(): number {
+    let count = 0;
+    for (let place = 0; place < this.words.length; place += PLACE_WORDS) if (Atomics.load(this.words, place + LAYER) !== 0) count++;
+    return count;
+  }
+
+  /** The layers that ids are kept of. */
+  layers(): Set<LayerIndex> {
+    const layers = new Set<LayerIndex>();
+    for (let place = 0; place < this.words.length; place += PLACE_WORDS) {
+      const layer = Atomics.load(this.words, place + LAYER);
+      if (layer !== 0) layers.add((layer - 1) >>> 0);
+    }
+    return layers;
+  }
+
   /** Takes all ids of a layer. */
   takeLayer(layer: LayerIndex): number[] {
     const { words } = this;

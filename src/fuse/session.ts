@@ -31,6 +31,7 @@ import { BehindTable, type Behind } from './behind.js';
 import { Threads, type Told } from './connection.js';
 import { contentSession } from './content-session.js';
 import { reapIfForgotten } from './forget.js';
+import { NOTHING_HELD, heldFiles, type HeldFiles } from './held.js';
 import { announceAttributes, announceContents, announceLayer, announceLayerList, askAgain } from './notify.js';
 import { mapEntries, unmapEntries } from './ring-memory.js';
 import {
@@ -80,6 +81,8 @@ export interface FuseSession {
   invalidateLayer(name: string): void;
   /** How many shared files are open now; 0 without passthrough. */
   sharedFiles(): number;
+  /** What is held for open files now. */
+  held(): HeldFiles;
   /** Unmounts and waits for `ended`. Throws LcfsError `busy` naming the users, if there are any. */
   stop(options?: StopOptions): Promise<void>;
 }
@@ -162,8 +165,9 @@ class Serving {
     this.#behind = new BehindTable(this.#tables.memory, this.#tables.at + BEHIND_AT);
     this.#isHeld = sharedHolders(this.#tables);
     const task = { handle, tables: this.#tables, takeover, entryCount: state.entryCount, created: state.created };
-    const removed = (layer: LayerIndex): void => closeIdle(idleTable(this.#tables), this.#device, layer);
-    this.#contents = state.contents === null ? undefined : contentSession(state.contents, task, removed);
+    const idle = idleTable(this.#tables);
+    const kept = { layers: () => idle.layers(), close: (layer: LayerIndex) => closeIdle(idle, this.#device, layer) };
+    this.#contents = state.contents === null ? undefined : contentSession(state.contents, task, kept);
     const sharing = state.contents === null ? null : { contents: state.contents.mount };
     // Openings may be ended here, too.
     if (takeover && sharing !== null) useSharing(sharing, this.#tables, this.#device, (behind, number) => this.#tell(number, behind));
@@ -256,6 +260,7 @@ class Serving {
       device: this.#device,
       ended,
       sharedFiles: () => (this.#hasEnded ? 0 : backings.keys()),
+      held: () => (this.#hasEnded ? NOTHING_HELD : heldFiles(this.#tables)),
       invalidateLayer: (name) => announceLayer(this.#device, name),
       stop: async (options = {}) => {
         const wakesAgain = await this.#waker.stop(); // what it has sent must not keep the mount busy

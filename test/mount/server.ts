@@ -34,6 +34,8 @@ export interface Report {
   readonly passthrough?: boolean;
   /** Shared files that are open. */
   readonly sharedFiles?: number;
+  /** Backing ids that nobody uses. */
+  readonly keptIds?: number;
   /** READ requests so far. */
   readonly reads?: number;
   readonly message?: string;
@@ -69,7 +71,8 @@ async function start(): Promise<void> {
 
 async function obey(order: Order): Promise<Report> {
   if (order.order === 'check') return { kind: 'done', errors: checkVolume({ data: true }).errors };
-  if (order.order === 'count') return { kind: 'done', sharedFiles: session.sharedFiles(), reads: countReads() };
+  if (order.order === 'count')
+    return { kind: 'done', sharedFiles: session.sharedFiles(), keptIds: session.held().kept, reads: countReads() };
   if (order.order === 'countRequests') return requestsOf(order.layer);
   if (order.order === 'clearRequests') clearStats(findLayer(order.layer));
   else if (order.order === 'cool' || order.order === 'coolDevice') cool(order.order === 'cool');

@@ -39,6 +39,8 @@ const LARGE_BYTES = 5_000_000;
 const LARGE = Buffer.alloc(LARGE_BYTES, 'contents of a large file, ');
 const READ_LEASE = 0;
 const NO_LEASE = 2;
+/** Within this time the daemon notices that a layer is gone. */
+const SWEEP_MS = 6000;
 
 /** A file as read from its start through an opening. */
 function contentsOf(fd: number, bytes = 64): string {
@@ -127,6 +129,25 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
       closeSync(fd);
     }
   }
+
+  it('hold nothing of a layer that was removed while they were open', { skip: !isOn || transport !== TRANSPORTS[0] }, async () => {
+    const keptIds = async (): Promise<number> => (await mounted.must({ order: 'count' })).keptIds!;
+    await mounted.must({ order: 'create', name: 'short-lived' });
+    const path = join(mounted.layers, 'short-lived', 'file');
+    writeFileSync(path, 'contents');
+    await mounted.must({ order: 'seal', name: 'short-lived' });
+    const before = await keptIds();
+    const fd = openSync(path, 'r');
+    assert.equal(contentsOf(fd), 'contents');
+    await mounted.must({ order: 'remove', name: 'short-lived' });
+    await delay(SWEEP_MS);
+    closeSync(fd);
+    await nothingOpen();
+    for (let tries = 0; (await keptIds()) > before; tries++) {
+      assert.ok(tries < 100, 'a backing id is kept of a layer that is gone');
+      await delay(SWEEP_MS / 50);
+    }
+  });
 
   it('have the same contents in every layer, read or mapped', async () => {
     for (const folder of [join(mounted.layers, 'base'), join(mounted.layers, 'middle'), await clone(), await clone()]) {

@@ -12,6 +12,7 @@ import { LcfsError } from '../../src/engine/errors.js';
 import { archive, type EntrySpec } from '../support/archives.js';
 import { randomBytes } from '../support/files.js';
 import type { Random } from '../support/volume.js';
+import { digestOf, type Readers } from './readers.js';
 
 const PREFIX = 'churn-';
 const LAYERS_MAX = 12;
@@ -22,11 +23,14 @@ interface Known {
   readonly parent: string | null;
   /** Of the layer's whole contents as a tar; empty as long as they were not read. */
   digest: string;
+  /** Digests of its files, inherited ones included, by name. */
+  readonly files: ReadonlyMap<string, string>;
 }
 
 export class Churn {
   readonly #client: Client;
   readonly #random: Random;
+  readonly #readers: Readers;
   /** Layers whose commit was answered, and whose removal was not asked for. */
   readonly #known = new Map<string, Known>();
   #made = 0;
@@ -35,14 +39,17 @@ export class Churn {
   operations = 0;
   bytesVerified = 0;
 
-  constructor(control: string, random: Random) {
+  /** `readers` look at files of the layers through the mount. */
+  constructor(control: string, random: Random, readers: Readers) {
     this.#client = new Client(control);
     this.#random = random;
+    this.#readers = readers;
   }
 
   go(): void {
     this.#going = true;
     this.#work = this.#loop();
+    this.#work.catch(() => undefined); // which `rest` throws
   }
 
   /** Returns when what is under way has ended, one way or the other. Throws what must not be. */
@@ -57,8 +64,8 @@ export class Churn {
         await this.step();
       } catch (error) {
         if (isBroken(error)) return;
-        if (!(error instanceof LcfsError) || !REFUSED.has(error.code)) throw error;
-        await this.#remove();
+        if (!isRefused(error)) throw error;
+        if (!(await this.#tryRemove())) return;
       }
     }
   }
@@ -73,17 +80,28 @@ export class Churn {
   async #make(): Promise<void> {
     const name = `${PREFIX}${this.#made++}`;
     const parent = this.#known.size > 0 && this.#random.below(2) === 0 ? this.#random.pick([...this.#known.keys()]) : null;
-    await this.#client.upload(`layers/${name}/content`, Readable.from([this.#archive()]), { parent: parent ?? undefined });
-    await this.#client.call('POST', `layers/${name}/commit`, {});
-    const known = { parent, digest: '' };
+    const files = new Map(parent === null ? [] : this.#known.get(parent)!.files);
+    const content = this.#archive(files);
+    try {
+      await this.#client.upload(`layers/${name}/content`, Readable.from([content]), { parent: parent ?? undefined });
+      await this.#client.call('POST', `layers/${name}/commit`, {});
+    } catch (error) {
+      if (isRefused(error)) await this.#discard(name);
+      throw error;
+    }
+    const known = { parent, digest: '', files };
     this.#known.set(name, known);
+    await this.#readers.open(name, files);
     known.digest = await this.#digest(name);
   }
 
-  #archive(): Buffer {
+  /** An archive of some files, of which the digests are noted. */
+  #archive(files: Map<string, string>): Buffer {
     const entries: EntrySpec[] = [];
     for (let i = 0; i < 1 + this.#random.below(30); i++) {
-      entries.push({ path: `file${i}`, data: Buffer.from(randomBytes(this.#random, this.#random.below(60_000))) });
+      const data = Buffer.from(randomBytes(this.#random, this.#random.below(60_000)));
+      entries.push({ path: `file${i}`, data });
+      files.set(`file${i}`, digestOf(data));
     }
     return archive(...entries);
   }
@@ -101,7 +119,26 @@ export class Churn {
     if (leaves.length === 0) return;
     const name = this.#random.pick(leaves);
     this.#known.delete(name);
+    await this.#readers.close(name);
     await this.#client.call('DELETE', `layers/${name}`);
+  }
+
+  /** Removes what is left of a layer that was refused. */
+  async #discard(name: string): Promise<void> {
+    await this.#client.call('DELETE', `layers/${name}`).catch((error: unknown) => {
+      if (!isBroken(error)) throw error;
+    });
+  }
+
+  /** False if the daemon went away. */
+  async #tryRemove(): Promise<boolean> {
+    try {
+      await this.#remove();
+      return true;
+    } catch (error) {
+      if (isBroken(error)) return false;
+      throw error;
+    }
   }
 
   async #layers(): Promise<Map<string, Layer>> {
@@ -138,6 +175,10 @@ export class Churn {
     this.#known.clear();
     await this.#removeAll([...(await this.#layers()).keys()]);
   }
+}
+
+function isRefused(error: unknown): boolean {
+  return error instanceof LcfsError && REFUSED.has(error.code);
 }
 
 /** Whether the daemon went away. */

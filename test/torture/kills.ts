@@ -20,18 +20,21 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { makeFolder } from '../../scripts/lib/folders.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { processesUsing } from '../../scripts/lib/run.js';
+import type { Status } from '../../src/daemon/protocol.js';
 import type { Random } from '../support/volume.js';
 import { Churn } from './churn.js';
 import { Client } from './clients.js';
 import { BusyCores, MemoryLimit } from './hardship.js';
+import { closeKernelIds } from './kernel-ids.js';
 import { noFigures, randomOf, violation, within, type Budget, type Figures } from './part.js';
-import { leaks, usageOf, type Usage } from './usage.js';
+import { Readers } from './readers.js';
+import { MemoryTrail, fuseMounts, leaks, residentBytes, usageOf, type Usage } from './usage.js';
 
 export interface Hardship {
   /** Of the volume, as for `--size`. */
   readonly size: string;
-  /** Bytes of the volume that are taken from the start, so that it is nearly full. */
-  readonly ballastBytes: number;
+  /** Bytes of the volume that are left free in the beginning, the reserve included, so that it is nearly full; 0: all of it. */
+  readonly leaveBytes: number;
   /** Load before a kill, in milliseconds: at least, and at most so many more. */
   readonly loadMs: readonly [number, number];
   /** Whether other programs keep all cores busy. */
@@ -40,8 +43,8 @@ export interface Hardship {
   readonly memoryBytes: number;
 }
 
-const PLAIN: Hardship = { size: '256M', ballastBytes: 0, loadMs: [0, 2500], busy: false, memoryBytes: 0 };
-const HARD: Hardship = { size: '160M', ballastBytes: 110 << 20, loadMs: [20_000, 0], busy: true, memoryBytes: 400 << 20 };
+const PLAIN: Hardship = { size: '256M', leaveBytes: 0, loadMs: [0, 2500], busy: false, memoryBytes: 0 };
+const HARD: Hardship = { size: '160M', leaveBytes: 7 << 20, loadMs: [20_000, 0], busy: true, memoryBytes: 400 << 20 };
 
 /** Parts of one change: a request that was on its way to the process that died may be refused, and then was not served. */
 const PARTS_MAX = 4;
@@ -53,6 +56,8 @@ const KILLS_PER_CHECK = 8;
 const TRANSPORTS = ['auto', 'devfuse'] as const;
 /** More deaths within a minute than a supervisor takes for bad luck. */
 const DEATHS_PER_MINUTE = 2;
+/** A RELEASE comes a while after close(2) has returned. */
+const HELD_PATIENCE_MS = 10_000;
 
 export class Kills {
   readonly figures: Figures = noFigures();
@@ -67,7 +72,13 @@ export class Kills {
   readonly #limit: MemoryLimit;
   #lcfs: LcfsDaemon;
   #churn!: Churn;
+  #readers!: Readers;
   #before!: Usage;
+  #mountsBefore = '';
+  readonly #servingMemory = new MemoryTrail();
+  readonly #supervisorMemory = new MemoryTrail();
+  /** Fewest free blocks that were seen. */
+  #freeMin = Infinity;
   /** How the daemon that runs was started. */
   #isStrict = false;
   #transport: (typeof TRANSPORTS)[number] = 'auto';
@@ -120,10 +131,12 @@ export class Kills {
   async #begin(): Promise<void> {
     await this.#start();
     this.#before = await usageOf(this.#lcfs);
-    if (this.#hardship.ballastBytes > 0) writeFileSync(this.#ballast, Buffer.alloc(this.#hardship.ballastBytes, 'ballast'));
+    this.#mountsBefore = fuseMounts();
+    if (this.#hardship.leaveBytes > 0) await this.#fill();
     for (let i = 0; i < LAYERS; i++) await this.#lcfs.lcfs('layer', 'create', `home${i}`);
     for (let i = 0; i < CLIENTS; i++) this.#clients.push(new Client(this.#home(i), this.#budget.seed + i));
-    this.#churn = new Churn(this.#lcfs.control, this.#random);
+    this.#readers = new Readers(join(this.#lcfs.mountpoint, 'layers'), this.#random);
+    this.#churn = new Churn(this.#lcfs.control, this.#random, this.#readers);
     await this.#commit();
     this.#busy.start();
   }
@@ -132,6 +145,11 @@ export class Kills {
     this.#lcfs = this.#daemon();
     await this.#lcfs.start();
     this.#limit.apply([this.#lcfs.pid, ...processesUsing(this.#folder)]);
+  }
+
+  async #fill(): Promise<void> {
+    const { blocks, blockBytes } = await this.#lcfs.json<Status>('status');
+    writeFileSync(this.#ballast, Buffer.alloc(blocks.free * blockBytes - this.#hardship.leaveBytes, 'ballast'));
   }
 
   get #ballast(): string {
@@ -160,6 +178,8 @@ export class Kills {
 
   /** Returns whether the mount was lost along with the process. */
   async #kill(): Promise<boolean> {
+    this.#servingMemory.add(residentBytes(this.#lcfs.servingPid));
+    this.#supervisorMemory.add(residentBytes(this.#lcfs.pid));
     const began = performance.now();
     const survived = this.#maySurvive(began) && (await this.#killServing());
     if (!survived) await this.#killAll();
@@ -227,23 +247,60 @@ export class Kills {
       this.figures.operations += changes;
       this.lostMsMax = Math.max(this.lostMsMax, lostMs);
     }
-    const before = this.#churn.bytesVerified;
+    const before = this.#bytesOfLayers;
     await within('comparing layers', this.#churn.verify());
-    this.figures.bytesVerified += this.#churn.bytesVerified - before;
+    await within('comparing open files', this.#readers.verify());
+    this.figures.bytesVerified += this.#bytesOfLayers - before;
     await this.#commit();
+    await this.#proveHeld();
+  }
+
+  get #bytesOfLayers(): number {
+    return this.#churn.bytesVerified + this.#readers.bytesVerified;
+  }
+
+  /** While nobody opens or closes, each content file that records of openings name has one backing id, and no other has. */
+  async #proveHeld(): Promise<void> {
+    for (const until = performance.now() + HELD_PATIENCE_MS; ; await delay(100)) {
+      const { files, blocks } = await this.#lcfs.json<Status>('status');
+      this.#freeMin = Math.min(this.#freeMin, blocks.free);
+      if (files.backings === files.passing) return;
+      if (performance.now() > until) throw new Error(`${files.backings} backing ids are counted for ${files.passing} files that are open`);
+    }
   }
 
   /** An end in order loses nothing, and nothing is left behind. */
   async #end(): Promise<void> {
     this.#busy.end();
+    await this.#readers.close();
     await this.#churn.clear();
     await Promise.all(this.#clients.map((client) => client.letGo()));
     for (let i = 0; i < LAYERS; i++) await this.#lcfs.lcfs('layer', 'rm', `home${i}`);
     rmSync(this.#ballast, { force: true });
-    const left = leaks(this.#before, await usageOf(this.#lcfs));
+    const after = await usageOf(this.#lcfs);
+    const kernelIds = closeKernelIds(this.#lcfs.servingPid);
+    this.#tell(after, kernelIds);
+    const left = leaks(this.#before, after, fuseMounts() === this.#mountsBefore);
     if (left !== '') throw new Error(`after everything was removed: ${left}`);
+    if (kernelIds > after.backings) throw new Error(`the kernel has ${kernelIds} backing ids, and the daemon knows of ${after.backings}`);
+    const grown = [this.#servingMemory.growth('processes that serve'), this.#supervisorMemory.growth('supervisors')].join('');
+    if (grown !== '') throw new Error(grown);
     await within('lcfs stop', this.#lcfs.stop());
     await this.#check();
+  }
+
+  /** What was in use, for the report. */
+  #tell(after: Usage, kernelIds: number): void {
+    this.figures.usage = {
+      before: this.#before,
+      after,
+      kernelIds,
+      filesHeldOpen: this.#readers.opened,
+      freeBlocksMin: this.#freeMin,
+      isMemoryLimited: this.#limit.isInForce,
+      servingMemory: this.#servingMemory.thirds(),
+      supervisorMemory: this.#supervisorMemory.thirds(),
+    };
   }
 
   async #takeDown(): Promise<void> {

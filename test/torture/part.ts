@@ -38,6 +38,8 @@ export interface Figures {
   operations: number;
   /** Runs of fuzzers and mutations of volumes. */
   mutations: number;
+  /** What was in use in the beginning and at the end, where that is compared. */
+  usage?: Readonly<Record<string, unknown>>;
 }
 
 export function noFigures(): Figures {
