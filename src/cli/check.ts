@@ -1,7 +1,7 @@
 /** `lcfs check`: proves a volume, and repairs it if told so. */
 import { Command, Option } from 'commander';
 import { realpathSync } from 'node:fs';
-import type { CheckReport, DamageReport, RepairReport, Status } from '../daemon/protocol.js';
+import type { CheckReport, DamageReport, LogReport, RepairReport, Status } from '../daemon/protocol.js';
 import { LcfsError } from '../engine/errors.js';
 import { findDaemon, type Client } from './client.js';
 import { controlOption, examples, jsonOption, type JsonOptions } from './options.js';
@@ -17,13 +17,14 @@ const NOTES = `
 Every page and record is proven: checksums, order of keys, owners, link counts, sizes, and that each block is free or in
 use exactly once. Unless told --no-data, all data is read and compared with its checksums too.
 The volume must not be in use. With --online its daemon checks it; whoever writes to it waits meanwhile.
-Of damage it says which files of which layers are hit, and what a repair would do. Nothing is changed.
+Of damage it says which files of which layers are hit, and what a repair would do. Nothing is changed. After a crash the volume is
+checked with what the intent log has of the last seconds, and it is said that this is still to be applied: the next mount does so.
 
 With --repair what can be read is made whole again, in one step that can be cut off at any time: space is counted anew, and
 only what cannot be read is lost. A file keeps its other blocks, and gives an error for those that are lost; files without
 names go to /lost+found of their layer. Layers that lost something bear the property lcfs.damaged. Make a copy of the device
-first if it is failing: a repair writes. It starts from the last checkpoint: mount and stop a volume once before that was left
-by a crash, if that is possible, so that the last seconds before the crash are part of it.
+first if it is failing: a repair writes. What the intent log has of the last seconds before a crash is applied first, as far as it
+can be read; what was not is said, with the reason.
 The exit code is 1 if anything is wrong, after a repair if anything is wrong still: blocks of data that cannot be read are.`;
 
 export function checkCommand(): Command {
@@ -77,6 +78,7 @@ async function checkOffline(device: string, { data, repair }: CheckFlags): Promi
 function printReport(device: string, report: CheckReport): void {
   for (const error of report.errors) printLine(error);
   if (report.damage.length > 0) printDamage('hit:', report.damage);
+  if (report.log !== null) printLog(report.log, 'that the next mount applies');
   if (report.repair !== null) printRepair(device, report.repair);
   const { layers, inodes, pages, dataBlocks } = report.counts;
   const looked = `${layers} layers, ${inodes} inodes, ${pages} pages, ${dataBlocks} blocks of data`;
@@ -94,7 +96,13 @@ function printDamage(heading: string, damage: readonly DamageReport[]): void {
   }
 }
 
+function printLog({ operations, leftOut }: LogReport, what: string): void {
+  printLine(`the intent log has ${operations} operations behind the last checkpoint ${what}`);
+  for (const text of leftOut) printLine(`  not applied: ${text}`);
+}
+
 function printRepair(device: string, repair: RepairReport): void {
+  if (repair.log !== null) printLog(repair.log, repair.done ? 'that were applied' : 'that are applied by it');
   for (const text of repair.notes) printLine(`${repair.done ? 'repaired' : 'to repair'}: ${text}`);
   const lost = `${repair.damage.length} ${repair.damage.length === 1 ? 'loss' : 'losses'}`;
   if (repair.done) printDamage(`${device} is repaired, with ${lost}:`, repair.damage);

@@ -2,8 +2,8 @@
 import { LcfsError } from '../engine/errors.js';
 import { checkVolume, type CheckResult } from '../engine/check.js';
 import { repairVolume } from '../engine/repair.js';
-import { abandonVolume, closeVolume, holdsVolume, openVolume, type OpenOptions } from '../engine/volume.js';
-import type { CheckReport, RepairReport } from './protocol.js';
+import { abandonVolume, closeVolume, holdsVolume, openVolume, openedLog, type OpenOptions } from '../engine/volume.js';
+import type { CheckReport, LogReport, RepairReport } from './protocol.js';
 
 export type ShowProgress = (layer: number, done: number) => void;
 
@@ -36,10 +36,25 @@ function examine(device: string, data: boolean, progress: ShowProgress): CheckRe
     return unopenable(error.message);
   }
   try {
-    return describeCheck(checkVolume({ data, progress }));
+    return withLog(describeCheck(checkVolume({ data, progress })));
   } finally {
     abandonVolume();
   }
+}
+
+/** What was checked is the volume with its log applied. A log of which a part was damaged is something wrong with it. */
+function withLog(report: CheckReport): CheckReport {
+  const { entries, lost, reasons, found } = openedLog();
+  const log = logReport(entries, [
+    ...(found.leftOut === '' ? [] : [`what follows in the log: ${found.leftOut}`]),
+    ...(lost === 0 ? [] : [`${lost} records: ${reasons.join(', ')}`]),
+  ]);
+  if (!found.isDamaged) return { ...report, log };
+  return { ...report, log, errors: [...report.errors, `the intent log is damaged: ${found.leftOut}`], errorCount: report.errorCount + 1 };
+}
+
+function logReport(operations: number, leftOut: string[]): LogReport | null {
+  return operations === 0 && leftOut.length === 0 ? null : { operations, leftOut };
 }
 
 function open(device: string, options: OpenOptions): void {
@@ -54,16 +69,16 @@ function open(device: string, options: OpenOptions): void {
 /** A volume that only a repair can look into. */
 function unopenable(message: string): CheckReport {
   const counts = { layers: 0, inodes: 0, pages: 0, dataBlocks: 0, removingBlocks: 0, lostBlocks: 0 };
-  return { errors: [message], errorCount: 1, dataErrors: 0, damage: [], counts, repair: null };
+  return { errors: [message], errorCount: 1, dataErrors: 0, damage: [], counts, log: null, repair: null };
 }
 
 function repair(device: string, data: boolean, inEarnest: boolean): RepairReport {
   open(device, { readOnly: !inEarnest, forRepair: true });
   let isWhole = false;
   try {
-    const { damage, notes } = repairVolume(data);
+    const { damage, notes, log } = repairVolume(data);
     isWhole = inEarnest;
-    return { done: inEarnest, damage, notes };
+    return { done: inEarnest, damage, notes, log: logReport(log.operations, log.leftOut) };
   } finally {
     if (isWhole) closeVolume();
     else abandonVolume();
@@ -72,5 +87,5 @@ function repair(device: string, data: boolean, inEarnest: boolean): RepairReport
 
 export function describeCheck(result: CheckResult): CheckReport {
   const { errors, errorCount, dataErrors, damage, ...counts } = result;
-  return { errors, errorCount, dataErrors, damage, counts, repair: null };
+  return { errors, errorCount, dataErrors, damage, counts, log: null, repair: null };
 }

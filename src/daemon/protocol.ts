@@ -160,6 +160,8 @@ export interface CheckReport {
   damage: DamageReport[];
   /** What was looked at; `lostBlocks` of files were found lost by an earlier repair, and are no errors. */
   counts: { layers: number; inodes: number; pages: number; dataBlocks: number; removingBlocks: number; lostBlocks: number };
+  /** The intent log behind the last checkpoint, which was looked at as if it had been applied; null: there is none. */
+  log: LogReport | null;
   /** What a repair did, or would do; null if there was none, or nothing for one to do. */
   repair: RepairReport | null;
 }
@@ -176,6 +178,13 @@ export interface DamageReport {
   text: string;
 }
 
+export interface LogReport {
+  /** Operations that are applied, by the next mount or by a repair. */
+  operations: number;
+  /** What cannot be applied, and why, in sentences. */
+  leftOut: string[];
+}
+
 export interface RepairReport {
   /** False for a trial. */
   done: boolean;
@@ -183,6 +192,7 @@ export interface RepairReport {
   damage: DamageReport[];
   /** What else is done, in sentences. */
   notes: string[];
+  log: LogReport | null;
 }
 
 export const ENGINES = ['containerd', 'docker'] as const;

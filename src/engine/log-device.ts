@@ -204,29 +204,94 @@ function putRun(position: number, blocks: number): void {
 /** The batch that was read last: where its entries lie in the memory, and it itself in the ring. */
 let lastFrom = 0;
 let lastPosition = 0;
+let lastGeneration = 0;
 let sequence = 0;
 let position = 0;
 
-/** Brings the batches behind the checkpoint into the log's memory, which is empty. Returns how many there are. */
-export function readBatches(): number {
-  let batches = 0;
+/** What there is of a log. */
+export interface LogFound {
+  /** Batches that count. */
+  batches: number;
+  /** Highest generation of a batch, whether it counts or not; 0: there are none. */
+  generation: number;
+  /** What does not count although it was written, in words; empty: nothing. */
+  leftOut: string;
+  /** Whether that may have been acknowledged as durable. */
+  isDamaged: boolean;
+}
+
+export const NO_LOG: LogFound = { batches: 0, generation: 0, leftOut: '', isDamaged: false };
+
+/** Brings the batches behind the checkpoint into the log's memory, which is empty. */
+export function readBatches(): LogFound {
+  const found = { ...NO_LOG };
   position = W[LOG_START]!;
   sequence = W[LOG_START_SEQUENCE]!;
   try {
-    while (readBatch()) batches++;
+    while (readBatch()) found.batches++;
   } catch (error) {
     if (!(error instanceof BlockError)) throw error;
-    complain(`the intent log ends where it cannot be read: ${error.message}`);
+    found.leftOut = `it ends where it cannot be read: ${error.message}`;
+    found.isDamaged = true;
   }
-  if (batches > 0 && !hasItsData(lastFrom)) {
-    storeLogHead(LOG_AT, lastFrom);
-    position = lastPosition;
-    batches--;
-    sequence--;
-  }
+  if (found.batches > 0) found.generation = lastGeneration;
+  // With a later batch, the data of the last one that counts had been flushed.
+  const isFlushed = findLater(found);
+  if (found.batches > 0 && !isFlushed && !hasItsData(lastFrom)) leaveOutLast(found);
   // If there is nothing to replay, the log goes on to begin where it began, and that is where the next batch goes.
   setBatches(loadLogHead(LOG_AT), position, sequence);
-  return batches;
+  if (found.isDamaged) complain(`a part of the last seconds is lost, as the intent log is damaged: ${found.leftOut}`);
+  return found;
+}
+
+function leaveOutLast(found: LogFound): void {
+  storeLogHead(LOG_AT, lastFrom);
+  position = lastPosition;
+  sequence--;
+  found.batches--;
+  if (found.leftOut === '') found.leftOut = 'it ends where data of what was done last is not on the device';
+}
+
+/** A batch with a later number was written after the one that is due was flushed (LD1), so that one is damaged. */
+function findLater(found: LogFound): boolean {
+  const due = position;
+  const generation = laterGeneration();
+  if (generation === 0) return false;
+  found.generation = Math.max(found.generation, generation);
+  found.leftOut ||= `what lies in it from block ${blockAt(due)} on is not what was written, and what follows means nothing without that`;
+  found.isDamaged = true;
+  return true;
+}
+
+/** Generation of the first batch in the ring behind the one that is due; 0: there is none. */
+function laterGeneration(): number {
+  const due = { position, sequence };
+  const end = (W[LOG_START]! + W[LOG_BLOCKS]!) >>> 0;
+  let generation = 0;
+  for (let at = due.position; at !== end && generation === 0; at = (at + 1) >>> 0) generation = generationIfLater(at, due.sequence);
+  ({ position, sequence } = due);
+  return generation;
+}
+
+/** Sets `position` and `sequence` to what is tried. */
+function generationIfLater(at: number, due: number): number {
+  try {
+    readBlocks(blockAt(at), 1, addressOfWord(RUN_AT));
+    position = at;
+    sequence = batchSequence(RUN_AT);
+    const ahead = (sequence - due) >>> 0;
+    if (ahead === 0 || ahead >= W[LOG_BLOCKS]! || !isDue(RUN_AT)) return 0;
+    const generation = batchGeneration(RUN_AT);
+    const words = batchWords(RUN_AT);
+    return isRoomFor(words) && takeBatch(words, loadLogHead(LOG_AT)) ? generation : 0;
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return 0;
+  }
+}
+
+function isRoomFor(words: number): boolean {
+  return loadLogHead(LOG_AT) + words <= logRingWords(LOG_AT);
 }
 
 function blockAt(at: number): BlockNumber {
@@ -239,9 +304,11 @@ function readBatch(): boolean {
   if (!isDue(RUN_AT)) return false;
   const words = batchWords(RUN_AT);
   const head = loadLogHead(LOG_AT);
-  if (head + words > logRingWords(LOG_AT))
+  if (!isRoomFor(words))
     throw new LcfsError('state', 'the memory of the intent log is smaller than the log on the device; open the volume with a larger one');
+  const generation = batchGeneration(RUN_AT);
   if (!takeBatch(words, head)) return false;
+  lastGeneration = generation;
   lastFrom = head;
   lastPosition = position;
   forgetOrigins(head, head + words);
@@ -294,11 +361,19 @@ function hasItsData(from: number): boolean {
   const head = loadLogHead(LOG_AT) >>> 0;
   for (let entry = from; entry !== head; entry += W[ringAt(entry) + ENTRY.length]!) noteSums(ringAt(entry), sums);
   for (const [block, sum] of sums) {
-    if (sum < 0) continue;
-    readBlocks(block, 1, addressOfWord(RUN_AT));
-    if (crc32(0, addressOfWord(RUN_AT), BLOCK_BYTES) !== sum) return false;
+    if (sum >= 0 && !holds(block, sum)) return false;
   }
   return true;
+}
+
+function holds(block: BlockNumber, sum: number): boolean {
+  try {
+    readBlocks(block, 1, addressOfWord(RUN_AT));
+  } catch (error) {
+    if (!(error instanceof BlockError)) throw error;
+    return false;
+  }
+  return crc32(0, addressOfWord(RUN_AT), BLOCK_BYTES) === sum;
 }
 
 /** Not known yet, for a block that was allocated. */

@@ -1,20 +1,23 @@
 /**
  * Repair: makes a volume whole again as far as it can be read, in one checkpoint.
  *
- *   1. What is in use is found by walking all trees, and the bitmaps are made from it. So nothing that can be read is
- *      overwritten, and what nothing refers to is free.
- *   2. Every layer, parents first: pointers to pages that cannot be read are taken out, then the records are made to agree
- *      again (mend.ts). All that copies pages, as any change does.
- *   3. The catalog is written anew from the records that are left. Layers whose record is lost are gone; one that others are built
- *      on is put back, as far as those have it.
- *   4. A checkpoint. Until it is complete the volume is what it was, so repair may be cut off at any time and begun again.
+ *   1. What is in use is found by walking all trees, and the bitmaps are made from it and from the intent log. So nothing that
+ *      can be read is overwritten, and what nothing refers to is free.
+ *   2. Every layer, parents first: pointers to pages that cannot be read are taken out, and what descendants have of them is put
+ *      in their place. The catalog is written anew from the records that are left. Layers whose record is lost are gone; one that
+ *      others are built on is put back, as far as those have it.
+ *   3. The intent log is applied: what lies in it replaces what was lost, too (replay.ts).
+ *   4. Every layer, parents first: the records are made to agree again (mend.ts). The catalog is written anew once more.
+ *   5. A checkpoint. Until it is complete the volume is what it was, log included, so repair may be cut off at any time and begun
+ *      again. All changes copy pages, as ever.
  *
  * A layer that others are built on is sealed, so what it wrote is found unchanged in those: whatever is lost of it is first looked
  * for in its descendants, where pages and extents that it or an ancestor owns are just what it had. When one of its pages is
  * replaced, or is out of its reach, descendants that refer to it copy it, so that nobody refers to what its owner does not
  * have; the same holds for data.
  *
- * Of a catalog of which the root is lost, the one of the checkpoint before is taken, if that can be read. A layer that lost
+ * Of a catalog of which the root is lost, the one of the checkpoint before is taken, if that can be read, with as much of the
+ * log as the lost one had in it. A layer that lost
  * something bears the property DAMAGED_PROPERTY, as a sealed one is no longer what its digest says.
  *
  * No other thread has the volume. Where there is no room for the pages that change nothing is done.
@@ -74,7 +77,25 @@ import {
   setLayerState,
 } from '../layout/records.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
-import { CATALOG_ROOT, CHANGED, GENERATION, GROUP_DIRTY, LAYER_COUNT, NEXT_LAYER, RUN_AT, TOTAL_BLOCKS, scratchAt } from './arena.js';
+import {
+  CATALOG_ROOT,
+  CHANGED,
+  GENERATION,
+  GROUP_DIRTY,
+  LAYER_COUNT,
+  LOG_BLOCKS,
+  LOG_START,
+  LOG_START_GENERATION,
+  LOG_START_SEQUENCE,
+  NEXT_LAYER,
+  OPENED_CLEAN,
+  OPENED_GENERATION,
+  REMOVING_LAYERS,
+  RESERVE_BLOCKS,
+  RUN_AT,
+  TOTAL_BLOCKS,
+  scratchAt,
+} from './arena.js';
 import { addChild, addName, findName, insertInCatalog, useCatalog } from './catalog.js';
 import { checkpoint } from './checkpoint.js';
 import { forbidDeferral } from './deferral.js';
@@ -84,6 +105,8 @@ import { createGlobalLayer } from './layers.js';
 import { findLostRecords, formerRoots, type GroupLeft } from './lost-records.js';
 import { lostLayer, nameOf, withName } from './damage.js';
 import { extentStart, extentSum, seekExtent } from './extents.js';
+import { readBatches } from './log-device.js';
+import { nextBatchBlock, nextBatchSequence } from './log-memory.js';
 import { planLayer, type Damage, type Plan } from './mend.js';
 import { DAMAGED_PROPERTY, storeProperty } from './properties.js';
 import {
@@ -91,12 +114,17 @@ import {
   allocateBlocks,
   allocatedLength,
   bitmapBlock,
+  blockIsTaken,
+  closeWindows,
   freeBlocks,
   groupCount,
   groupDataStart,
   isPending,
   loadGroup,
+  reserveFor,
 } from './space.js';
+import { applyLog, blocksAfterLog, takeLogSpace } from './replay.js';
+import { emptySlots } from './slots.js';
 import { compareKey, eachPage, keyOf, surveyLayer, type Key, type Lost } from './survey.js';
 import {
   createTree,
@@ -112,17 +140,29 @@ import {
   useTree,
   valueOf,
 } from './tree.js';
-import { currentVolume, useOlderSuperblock } from './volume.js';
+import { currentVolume, useOlderSuperblock, volumeBlocksMax } from './volume.js';
 
 const DAMAGE_SHOWN = 20;
+const MAX_WORD = 0xffff_ffff;
 
 export interface RepairReport {
   /** What is lost, in each layer that had it. */
   damage: Damage[];
   /** What else was done, in words. */
   notes: string[];
+  /** What became of the intent log. */
+  log: LogApplied;
   /** Whether anything but bitmaps and counters had to change. */
   changed: boolean;
+}
+
+export interface LogApplied {
+  /** Operations behind the checkpoint that were applied. */
+  operations: number;
+  /** Records of theirs that were not, as what they belong to is lost. */
+  lostRecords: number;
+  /** What was not applied, and why, in words. */
+  leftOut: string[];
 }
 
 interface LayerLeft {
@@ -147,6 +187,11 @@ interface CatalogLeft {
 }
 
 let report: RepairReport;
+/** Entries of the log count that have a generation beyond the first, and up to the second. */
+let logFrom = 0;
+let logTo = 0;
+/** What was lost of each layer before the log was applied. */
+const lostBefore = new Map<LayerIndex, Lost[]>();
 /** One bit for each block that something refers to when repair begins, or that cannot be read. */
 let inUse: Uint32Array;
 /** One bit for each block that its owner refers to when that is repaired. */
@@ -157,12 +202,16 @@ let withData = false;
 const buffer = ioBuffer(BLOCK_BYTES);
 
 function begin(data: boolean): CatalogLeft {
-  report = { damage: [], notes: [], changed: false };
+  report = { damage: [], notes: [], log: { operations: 0, lostRecords: 0, leftOut: [] }, changed: false };
   withData = data;
   bad.clear();
+  lostBefore.clear();
+  logTo = MAX_WORD;
   forbidDeferral();
   const catalog = readCatalog();
   bringBackParents(catalog);
+  readLog();
+  beginSpace();
   findUsed(catalog);
   return catalog;
 }
@@ -177,11 +226,17 @@ function inOrder(catalog: CatalogLeft): LayerLeft[] {
  * LcfsError.
  */
 export function repairVolume(data: boolean): RepairReport {
-  const catalog = begin(data);
+  const left = begin(data);
   loadBitmaps();
+  takeSpaceOfLog();
+  for (const layer of inOrder(left)) settleLayer(layer, left);
+  writeCatalog(left, inOrder(left));
+  const catalog = afterLog(left);
   const order = inOrder(catalog);
   for (const layer of order) repairLayer(layer, catalog);
   writeCatalog(catalog, order);
+  for (const layer of order) if (layer.damage.length > 0) markDamaged(layer);
+  releasePath();
   freeRest();
   for (let group = 0; group < groupCount(); group++) W[GROUP_DIRTY + group] = 1;
   Atomics.store(I, CHANGED, 1);
@@ -199,11 +254,16 @@ function note(text: string): void {
 
 function readCatalog(): CatalogLeft {
   let catalog = surveyCatalog();
+  const newest = W[OPENED_GENERATION]!;
   if (catalog.lost[0]?.level === -1 && useOlderSuperblock()) {
+    logTo = newest;
     note('the catalog of the last checkpoint cannot be read; the volume goes back to the checkpoint before');
     catalog = surveyCatalog();
   }
-  if (catalog.lost[0]?.level === -1) catalog = earlierCatalog() ?? catalog;
+  if (catalog.lost[0]?.level === -1) {
+    logTo = 0;
+    catalog = earlierCatalog() ?? catalog;
+  }
   for (const lost of catalog.lost) note(`the catalog: ${lost.message}`);
   bringBackRecordsOfLayers(catalog);
   if (!catalog.layers.has(GLOBAL_LAYER)) note('the global layer is lost');
@@ -351,13 +411,17 @@ function claim(block: BlockNumber, count: number): boolean {
   return isNew;
 }
 
-function findUsed(catalog: CatalogLeft): void {
+function beginSpace(): void {
   inUse = new Uint32Array(Math.ceil(W[TOTAL_BLOCKS]! / 32) + 1);
   owned = new Uint32Array(inUse.length);
   for (let group = 0; group < groupCount(); group++) claim(bitmapBlock(group, 0), 2);
   claim(0, groupDataStart(0));
   setBits(owned, 0, groupDataStart(0));
   for (let group = 0; group < groupCount(); group++) setBits(owned, bitmapBlock(group, 0), 2);
+}
+
+/** May be called again when there is more. */
+function findUsed(catalog: CatalogLeft): void {
   for (const block of catalog.pages) claim(block, 1);
   const lost = [...catalog.lost];
   for (const layer of catalog.layers.values()) claimTree(layerRootBlockAt(load(layer)), lost);
@@ -404,19 +468,133 @@ function isSound(block: BlockNumber, sum: number): boolean {
   }
 }
 
-// 2. Layers
+// 2. Pages that cannot be read
+
+function settleLayer(layer: LayerLeft, catalog: CatalogLeft): void {
+  const at = load(layer);
+  const parent = parentFollowed(layer, at, catalog);
+  if (parent !== undefined) {
+    lostBefore.set(layer.index, lostOf(parent.index, catalog));
+    return takeRoot(layer, parent);
+  }
+  useTree(layerRootBlockAt(at), layer.index, layerOwnPagesAt(at));
+  const lost = pruneLost(layer.index, layerRootBlockAt(at));
+  lostBefore.set(layer.index, lost);
+  if (lost.length > 0) bringBackRecords(layer.index, lost, catalog);
+  releasePath();
+  store(layer);
+}
+
+/** The parent of a clone that nothing was changed in: the clone stays what that is. */
+function parentFollowed(layer: LayerLeft, at: number, catalog: CatalogLeft): LayerLeft | undefined {
+  const parent = catalog.layers.get(layerParent(at));
+  const follows = parent !== undefined && layerRootOwner(at) !== layer.index && sameRoot(layer.oldRoot, parent.oldRoot);
+  return follows ? parent : undefined;
+}
+
+/** What was lost of a layer before the log was applied. One that the log made has lost what its parent had. */
+function lostOf(index: LayerIndex, catalog: CatalogLeft): Lost[] {
+  const lost = lostBefore.get(index);
+  const layer = catalog.layers.get(index);
+  return lost ?? (layer === undefined || layerParentOf(layer) === 0 ? [] : lostOf(layerParentOf(layer), catalog));
+}
+
+function takeRoot(layer: LayerLeft, parent: LayerLeft): void {
+  const from = load(parent);
+  const root = W.slice(layerRootBlockAt(from), layerRootBlockAt(from) + 3);
+  const inodes = layerInodes(from);
+  const at = load(layer);
+  W.set(root, layerRootBlockAt(at));
+  setLayerInodes(at, inodes);
+  store(layer);
+}
+
+/** Takes pages that cannot be read out of the tree in use. Returns what is lost with them. */
+function pruneLost(index: LayerIndex, root: number): Lost[] {
+  const lost: Lost[] = [];
+  eachPage(root, { lost: (each) => void lost.push(each) });
+  for (const { block, level, from, owner } of lost) {
+    if (level < 0) createTree();
+    else prune(block, level, ...from);
+    if (owner === index) report.changed = true;
+  }
+  return lost;
+}
+
+// 3. The intent log
+
+function readLog(): void {
+  logFrom = W[LOG_START_GENERATION]!;
+  if (logTo === 0) leaveOut('operations behind the last checkpoint', 'no checkpoint that it belongs to can be read');
+  if (logTo === 0 || (W[OPENED_CLEAN] === 1 && logTo === MAX_WORD)) return;
+  const found = readBatches();
+  passOver(found.generation);
+  if (found.leftOut !== '') leaveOut('what follows in the log', found.leftOut);
+  W[LOG_START] = nextBatchBlock();
+  // Whatever is left in the ring is never due again.
+  W[LOG_START_SEQUENCE] = (nextBatchSequence() + W[LOG_BLOCKS]!) >>> 0;
+  trust(() => (W[TOTAL_BLOCKS] = Math.min(blocksAfterLog(logFrom), volumeBlocksMax())));
+  W[RESERVE_BLOCKS] = reserveFor(W[TOTAL_BLOCKS]!);
+}
+
+/** What comes next is newer than what the log has. */
+function passOver(generation: number): void {
+  while (W[GENERATION]! <= generation) W[GENERATION]! += 2;
+}
+
+function leaveOut(what: string, why: string): void {
+  report.log.leftOut.push(`${what}: ${why}`);
+}
+
+/** A log that is not what this software writes is left out as a whole. */
+function trust(work: () => void): void {
+  try {
+    work();
+  } catch (error) {
+    if (!(error instanceof LcfsError)) throw error;
+    leaveOut('the log', error.message);
+    logTo = 0;
+  }
+}
+
+function takeSpaceOfLog(): void {
+  if (logTo === 0) return;
+  trust(() => {
+    const cut = takeLogSpace(logFrom, logTo);
+    const why =
+      logTo === MAX_WORD ? 'they are given blocks that are in use' : 'they were done after a checkpoint whose catalog cannot be read';
+    if (cut > 0) leaveOut(`${cut} operations`, why);
+  });
+}
+
+/** Applies the log to the volume, of which all pages can be read now. Returns what there is then. */
+function afterLog(before: CatalogLeft): CatalogLeft {
+  const { entries, lost, reasons } = logTo === 0 ? { entries: 0, lost: 0, reasons: [] } : applyLog(logFrom);
+  emptySlots();
+  W[REMOVING_LAYERS] = 0;
+  report.log.operations = entries;
+  report.log.lostRecords = lost;
+  if (lost > 0) leaveOut(`${lost} records`, reasons.join(', '));
+  if (entries > 0) report.changed = true;
+  const catalog = surveyCatalog();
+  findUsed(catalog);
+  for (const [index, { damage }] of before.layers) catalog.layers.get(index)?.damage.push(...damage);
+  return catalog;
+}
+
+// 4. Records
 
 function repairLayer(layer: LayerLeft, catalog: CatalogLeft): void {
   const at = load(layer);
-  const parent = catalog.layers.get(layerParent(at));
-  if (parent !== undefined && layerRootOwner(at) !== layer.index && sameRoot(layer.oldRoot, parent.oldRoot)) return follow(layer, parent);
+  const parent = parentFollowed(layer, at, catalog);
+  if (parent !== undefined) return follow(layer, parent);
   useTree(layerRootBlockAt(at), layer.index, layerOwnPagesAt(at));
   const lost = settleStructure(layer.index, layerRootBlockAt(at));
   if (lost.length > 0) bringBackRecords(layer.index, lost, catalog);
   copyStrayData(layer.index, layerRootBlockAt(at));
   releasePath();
   const survey = surveyLayer(layerRootBlockAt(at));
-  survey.lost.push(...lost);
+  survey.lost.push(...[...lostOf(layer.index, catalog), ...lost].sort((a, b) => compareKey(a.from, b.from)));
   const plan = planLayer(layer.index, survey, layerNextIno(at), (block) => bad.has(block));
   carryOut(plan);
   setLayerInodes(at, plan.inodes);
@@ -430,15 +608,8 @@ function sameRoot(a: readonly number[], b: readonly number[]): boolean {
   return a.every((word, i) => word === b[i]);
 }
 
-/** A clone that nothing was changed in stays what its parent is. */
 function follow(layer: LayerLeft, parent: LayerLeft): void {
-  const from = load(parent);
-  const root = W.slice(layerRootBlockAt(from), layerRootBlockAt(from) + 3);
-  const inodes = layerInodes(from);
-  const at = load(layer);
-  W.set(root, layerRootBlockAt(at));
-  setLayerInodes(at, inodes);
-  store(layer);
+  takeRoot(layer, parent);
   layer.damage = parent.damage.map((each) => ({ ...each, layer: layer.index }));
 }
 
@@ -519,8 +690,9 @@ function takeStock(index: LayerIndex, at: number): void {
 /** What nobody refers to any more. */
 function freeRest(): void {
   eachPage(CATALOG_ROOT, { page: (page) => setBits(owned, pageBlock(page), 1) });
+  closeWindows();
   for (let block = 0; block < W[TOTAL_BLOCKS]!; block++)
-    if (isSet(inUse, block) && !isSet(owned, block) && !isPending(block)) freeBlocks(block, 1);
+    if (blockIsTaken(block) && !isSet(owned, block) && !isPending(block)) freeBlocks(block, 1);
 }
 
 // Help from descendants
@@ -641,7 +813,7 @@ function copyBlock(from: BlockNumber, to: BlockNumber): void {
   writeBlocks(to, 1, buffer.address);
 }
 
-// 3. The catalog anew
+// The catalog anew
 
 function writeCatalog(catalog: CatalogLeft, order: readonly LayerLeft[]): void {
   useCatalog();
@@ -652,7 +824,6 @@ function writeCatalog(catalog: CatalogLeft, order: readonly LayerLeft[]): void {
   for (const layer of order) enter(layer, catalog, order);
   for (const { layer, hi, lo, value } of catalog.properties)
     B.set(value, valueOf(insertInCatalog(layer, PROPERTY, hi, lo, value.length)) * 4);
-  for (const layer of order) if (layer.damage.length > 0) markDamaged(layer);
   releasePath();
   W[LAYER_COUNT] = order.length + (catalog.layers.has(GLOBAL_LAYER) ? 0 : 1);
   W[NEXT_LAYER] = Math.max(W[NEXT_LAYER]!, (order.at(-1)?.index ?? 0) + 1);

@@ -7,7 +7,10 @@
  *     entries are still there and may be replayed once more, should this process die before its first checkpoint.
  *
  * One thread, with nothing else going on. A page that cannot be read costs what lies in it, as it did before: the rest is
- * replayed.
+ * replayed. What the log says of a layer that is lost is passed over.
+ *
+ * A repair has steps of its own in between: it takes the blocks, makes all trees readable, applies the entries, and then counts
+ * anew what is in use (repair.ts). So it looks at no FREE, and what was allocated and is of no use in the end is free.
  */
 import {
   BLOCK_BYTES,
@@ -38,6 +41,7 @@ import {
   setLayerOwnBlocks,
   setLayerQuotaBlocks,
   setLayerState,
+  storeLogHead,
 } from '../layout/records.js';
 import { complain } from '../linux/complain.js';
 import { crc32, ioBuffer } from '../linux/libc.js';
@@ -60,36 +64,103 @@ import { find, findForUpdate, insert, recordBytes, recordWords, releasePath, rem
 /** What replaying came to. */
 export interface Replayed {
   entries: number;
-  /** Records that could not be replayed, as the page that they belong to cannot be read. */
+  /** Records that could not be replayed, as the page or layer that they belong to is lost. */
   lost: number;
+  /** Why, for the first few. */
+  reasons: readonly string[];
 }
 
+const REASONS_MAX = 5;
+
 let lost = 0;
+const reasons = new Set<string>();
+/** Whether the tree that the records are for is not to be had. */
+let isPassing = false;
+/** Whether a repair counts what is in use. */
+let isCountedAnew = false;
 /** Layer whose tree is in use, and its slot, pinned; 0: none. */
 let slot = 0;
 let slotOf: LayerIndex = 0;
 
 /** Brings the volume, as of a checkpoint, to the state after the last entry of a generation beyond `generation`. */
 export function replayLog(generation: number): Replayed {
-  lost = 0;
-  let entries = 0;
   eachEntry(generation, takeSpace);
+  const replayed = applyEntries(generation);
+  eachEntry(0, keepOrigin);
+  return replayed;
+}
+
+function applyEntries(generation: number): Replayed {
+  lost = 0;
+  reasons.clear();
+  let entries = 0;
   eachEntry(generation, (at) => {
     applyEntry(at);
     entries++;
   });
   letGo();
-  eachEntry(0, keepOrigin);
-  return { entries, lost };
+  return { entries, lost, reasons: [...reasons] };
+}
+
+// For a repair
+
+/** How large the volume is after the last entry, in blocks. */
+export function blocksAfterLog(generation: number): number {
+  let blocks = W[TOTAL_BLOCKS]!;
+  eachEntry(generation, (entry) => {
+    const end = entry + W[entry + ENTRY.length]!;
+    for (let at = entry + ENTRY.items; at < end; at += itemWords(at)) if (W[at] === GROW) blocks = Math.max(blocks, W[at + 1]!);
+  });
+  return blocks;
+}
+
+/**
+ * Takes the blocks that entries allocate, up to the first entry that has a generation beyond `last` or whose blocks are in use:
+ * with that the log ends. Returns how many entries were cut off so.
+ */
+export function takeLogSpace(generation: number, last: number): number {
+  let cut = 0;
+  let head = loadLogHead(LOG_AT);
+  eachPosition(generation, (at, position) => {
+    if (cut === 0 && W[at + ENTRY.generation]! <= last && tryTakeSpace(at)) return;
+    if (cut++ === 0) head = position;
+  });
+  storeLogHead(LOG_AT, head);
+  return cut;
+}
+
+function tryTakeSpace(entry: number): boolean {
+  try {
+    takeSpace(entry);
+    return true;
+  } catch (error) {
+    if (!(error instanceof LcfsError)) throw error;
+    return false;
+  }
+}
+
+/** Applies the entries to trees that can be read. */
+export function applyLog(generation: number): Replayed {
+  isCountedAnew = true;
+  try {
+    return applyEntries(generation);
+  } finally {
+    isCountedAnew = false;
+  }
 }
 
 function eachEntry(generation: number, work: (at: number) => void): void {
+  eachPosition(generation, work);
+}
+
+/** Also tells the position of each entry. */
+function eachPosition(generation: number, work: (at: number, position: number) => void): void {
   const head = loadLogHead(LOG_AT) >>> 0;
   for (let position = loadLogTail(LOG_AT) >>> 0; position !== head;) {
     const at = ringAt(position);
     const length = W[at + ENTRY.length]!;
     if (length < ENTRY.items || length > (head - position) >>> 0) throw new LcfsError('corrupt', 'the memory of the intent log is damaged');
-    if (W[at + ENTRY.generation]! > generation) work(at);
+    if (W[at + ENTRY.generation]! > generation) work(at, position);
     position = (position + length) >>> 0;
   }
 }
@@ -121,22 +192,29 @@ function grow(blocks: number): void {
 function applyEntry(entry: number): void {
   const end = entry + W[entry + ENTRY.length]!;
   for (let at = entry + ENTRY.items; at < end; at += itemWords(at)) applyItem(at);
+  isPassing = false;
 }
 
 function applyItem(at: number): void {
   const changes = treeChanges;
   try {
     if (W[at] === TREE) turnTo(W[at + 1]!);
-    else if (W[at] === PUT) putRecord(at + 1);
-    else if (W[at] === DELETE) remove(W[at + 1]!, W[at + 2]!, W[at + 3]!, W[at + 4]!);
-    else if (W[at] === FREE) freeBlocks(W[at + 1]!, W[at + 2]!);
+    else if (W[at] === PUT || W[at] === DELETE) applyRecord(at);
+    else if (W[at] === FREE && !isCountedAnew) freeBlocks(W[at + 1]!, W[at + 2]!);
     else if (W[at] === STATE) putState(at);
     else if (W[at] === NEW) putNewLayer(at);
   } catch (error) {
     if (!(error instanceof BlockError) || treeChanges !== changes) throw error;
     if (lost++ === 0) complain(`a part of the last seconds is lost: ${error.message}`);
+    if (reasons.size < REASONS_MAX) reasons.add(error.message);
     releasePath();
   }
+}
+
+function applyRecord(at: number): void {
+  if (isPassing) lost++;
+  else if (W[at] === PUT) putRecord(at + 1);
+  else remove(W[at + 1]!, W[at + 2]!, W[at + 3]!, W[at + 4]!);
 }
 
 /** Pins the slot of a layer in place of the one before. */
@@ -154,8 +232,15 @@ function letGo(): void {
   slot = 0;
 }
 
+/** If this throws, the records that follow have no tree. */
 function turnTo(owner: LayerIndex): void {
-  if (owner === CATALOG_OWNER) return useCatalog();
+  isPassing = true;
+  if (owner === CATALOG_OWNER) useCatalog();
+  else useLayer(owner);
+  isPassing = false;
+}
+
+function useLayer(owner: LayerIndex): void {
   pinLayer(owner);
   useTree(layerRootBlockAt(slotRecord(slot)), owner, layerOwnPagesAt(slotRecord(slot)));
   markSlotDirty(slot);

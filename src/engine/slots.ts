@@ -182,6 +182,12 @@ export function saveAllSlots(): void {
   }
 }
 
+/** For a repair, which writes the catalog anew: saves all slots and forgets them. None is pinned. */
+export function emptySlots(): void {
+  saveAllSlots();
+  for (let i = 0; i < SLOT_COUNT; i++) if (slotLayer(addressOf(i)) !== 0) leaveSlot(addressOf(i));
+}
+
 /** Forgets a pinned slot whose layer is gone from the catalog. The caller holds its only pin. */
 export function discardSlot(slot: number): void {
   lockExclusive(SLOTS_LOCK);

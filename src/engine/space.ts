@@ -467,6 +467,13 @@ export function checkpointGivesSpace(): boolean {
   return pendingBlocks() > 0 || Atomics.load(I, CHANGED) !== 0;
 }
 
+/** For a repair: nothing is set aside any more. */
+export function closeWindows(): void {
+  lockExclusive(SPACE_LOCK);
+  closeAllWindows();
+  unlockExclusive(SPACE_LOCK);
+}
+
 // Checkpoint
 
 /** Forgets windows that nobody used since the last call. */

@@ -94,11 +94,11 @@ import { descriptorDevice, readBlocks, readBlocksDirect, useDevice, type Device 
 import { BlockError, LcfsError } from './errors.js';
 import { createGlobalLayer } from './layers.js';
 import { beginLogging, logGrowth } from './log.js';
-import { isLogSize, logBlocksFor, readBatches } from './log-device.js';
+import { NO_LOG, isLogSize, logBlocksFor, readBatches, type LogFound } from './log-device.js';
 import { clearLog, createLogMemory, holdsLog, logWordsFor, mapLogMemory, setBatches, type LogMemory } from './log-memory.js';
 import { keepLeftOrphans } from './maintenance.js';
 import { keepApplied } from './origins.js';
-import { mendOverwrites, replayLog } from './replay.js';
+import { mendOverwrites, replayLog, type Replayed } from './replay.js';
 import { lockExclusive, lockShared, unlockExclusive, unlockShared } from './locks.js';
 import { overlayDevice } from './overlay-device.js';
 import { bitmapBlock, growSpace, groupCount, loadGroup, pendingBlocks, reserveFor } from './space.js';
@@ -172,6 +172,11 @@ function blocksWithin(bytes: number): number {
   const blocks = Math.min(Math.floor(bytes / BLOCK_BYTES), VOLUME_BLOCKS_MAX);
   const inLastGroup = blocks % GROUP_BLOCKS;
   return inLastGroup <= BITMAP_COPIES ? blocks - inLastGroup : blocks;
+}
+
+/** Blocks that fit on the device of the open volume. */
+export function volumeBlocksMax(): number {
+  return blocksWithin(sizeOf(currentVolume().fd));
 }
 
 /** Groups to reserve memory for, for a volume on so many bytes that may still grow. */
@@ -360,10 +365,10 @@ export function openVolume(path: string, options: OpenOptions = {}): VolumeHandl
   const log = options.log ?? makeOwnLog();
   try {
     const cacheBytes = options.cacheBytes ?? CACHE_BYTES_DEFAULT;
-    const isTrial = readOnly && options.forRepair === true;
-    const device = isTrial ? overlayDevice(descriptorDevice(fd, directFd)) : options.device;
-    current = openArena(fd, directFd, path, readOnly, cacheBytes, groupsFor(sizeOf(fd)), log, device);
+    current = openArena(fd, directFd, path, readOnly, cacheBytes, groupsFor(sizeOf(fd)), log, options.device);
     loadSuperblock(path, sizeOf(fd));
+    // The log is replayed and a repair tried all the same.
+    if (readOnly) useDevice(overlayDevice(options.device ?? descriptorDevice(fd, directFd)));
     if (options.forRepair === true) {
       clearLog(log);
     } else takeUp(path, log, options.takeover === true, readOnly);
@@ -381,9 +386,20 @@ function beginLog(log: LogMemory, takeover: boolean, readOnly: boolean): void {
   clearLog(log);
   W.copyWithin(logUuid0At(LOG_AT), UUID, UUID + 4);
   setBatches(0, W[LOG_START]!, W[LOG_START_SEQUENCE]!);
-  const batches = W[OPENED_CLEAN] === 1 ? 0 : readBatches();
+  opened = { ...NOTHING_REPLAYED, found: W[OPENED_CLEAN] === 1 ? NO_LOG : readBatches() };
+  const { batches } = opened.found;
   if (readOnly) replayBatches(batches);
   else openForChanges(batches);
+}
+
+const NOTHING_REPLAYED: Replayed = { entries: 0, lost: 0, reasons: [] };
+
+/** What the log had when the volume was opened, and what was replayed. */
+let opened: Replayed & { readonly found: LogFound } = { ...NOTHING_REPLAYED, found: NO_LOG };
+
+/** What there was behind the checkpoint that the volume was opened at, and what came of it. */
+export function openedLog(): Replayed & { readonly found: LogFound } {
+  return opened;
 }
 
 /**
@@ -402,7 +418,9 @@ function openForChanges(batches: number): void {
 }
 
 function replayBatches(batches: number): void {
-  if (batches > 0) W[REPLAYED] = replayLog(W[LOG_START_GENERATION]!).entries;
+  if (batches === 0) return;
+  opened = { ...opened, ...replayLog(W[LOG_START_GENERATION]!) };
+  W[REPLAYED] = opened.entries;
 }
 
 /** Whether the memory holds the log of this volume, and nobody else had the volume since. */

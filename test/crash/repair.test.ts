@@ -13,15 +13,17 @@ import { ROOT, find, list, make, put } from '../support/files.js';
 import { MIB, Random, assertSound, withFolder } from '../support/volume.js';
 
 /** `npm run torture -- --only damage` goes on for as long as one likes. */
-const ROUNDS = 40;
+const ROUNDS = 20;
 
 test('whatever is damaged, nothing wrong is shown, check names what is hit, and repair makes the rest whole', async (t) => {
   const { seed } = new Random();
   t.diagnostic(`LCFS_SEED=${seed}`);
   await withFolder((folder) => {
-    const figures = damageRounds(folder, seed, ROUNDS);
-    t.diagnostic(JSON.stringify(figures));
-    assert.ok(figures.repaired > ROUNDS / 2, `${figures.repaired} volumes were repaired`);
+    for (const withLog of [false, true]) {
+      const figures = damageRounds(folder, seed, ROUNDS, withLog);
+      t.diagnostic(JSON.stringify({ withLog, ...figures }));
+      assert.ok(figures.repaired > ROUNDS / 2, `${figures.repaired} volumes were repaired`);
+    }
   });
 });
 
@@ -68,7 +70,7 @@ test('a volume whose bitmap is damaged cannot be opened, and is whole after a re
     for (const block of [2, 3]) overwrite(path, block * 4096, Buffer.alloc(4096, 0xff));
     const found = checkDevice(path, true, quiet);
     assert.match(found.errors.join(), /bitmap of block group 0/);
-    assert.deepEqual(found.repair, { done: false, damage: [], notes: [] });
+    assert.deepEqual(found.repair, { done: false, damage: [], notes: [], log: null });
     const repaired = repairDevice(path, true, quiet);
     assert.equal(repaired.errorCount, 0);
     assert.equal(repaired.repair!.done, true);

@@ -16,7 +16,7 @@ export function damage(budget: Budget): Promise<Figures> {
     for (let seed = budget.seed; figures.mutations === 0 || performance.now() < budget.until; seed++) {
       budget.log(`seed ${seed}`);
       try {
-        damageRounds(folder, seed, ROUNDS);
+        damageRounds(folder, seed, ROUNDS, seed % 2 === 0);
       } catch (error) {
         throw violation(join(budget.evidence, `damage-${seed}`), `seed ${seed}: ${error instanceof Error ? error.stack! : String(error)}`);
       }
