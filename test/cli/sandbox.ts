@@ -155,7 +155,7 @@ async function endProcess(pid: number): Promise<void> {
 
 /** Exit code of a child; 128 if a signal ended it. */
 export async function exitCode(child: ChildProcess): Promise<number> {
-  if (child.exitCode !== null) return child.exitCode;
+  if (child.exitCode !== null || child.signalCode !== null) return child.exitCode ?? 128;
   const [code] = (await once(child, 'exit')) as [number | null];
   return code ?? 128;
 }

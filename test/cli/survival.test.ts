@@ -27,10 +27,13 @@ import type { Layer, Status } from '../../src/daemon/protocol.js';
 import { isRunning } from '../../src/daemon/processes.js';
 import { findMount } from '../../src/linux/mount.js';
 import { killProcess, killServing, servingProcess } from '../../scripts/lib/daemon-processes.js';
+import { limitTests } from '../support/hangs.js';
 import { Sandbox, exitCode } from './sandbox.js';
 
 /** With this, deaths half a second apart are no crash loop. */
 const SHORT_WINDOW = { LCFS_CRASH_WINDOW: '0.1' };
+
+limitTests(240);
 
 let box: Sandbox;
 beforeEach(() => {

@@ -20,6 +20,7 @@ import { Stack } from './containerd-harness.js';
 import { criPull, criRemove, KUBERNETES_NAMESPACE } from './cri.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
+import { limitTests } from '../support/hangs.js';
 
 const WRITE = 'echo one > /one; mkdir /two; echo x > /etc/passwd; rm -r /deep; chmod 700 /var; ln /one /two/three';
 /** What the volume's own records may take more than before; less than the smallest layer that the tests unpack. */
@@ -43,6 +44,8 @@ const CASE_MS = 5 * PATIENCE_MS;
 
 /** @param expected says whether a version is one that the tests are meant for */
 export function containerdTests(suite: SuiteName | undefined, expected: (version: Version) => boolean): void {
+  // What hangs beyond any wait of a case that has a limit itself.
+  limitTests(CASE_MS / 1000);
   describe(`containerd of ${suite ?? 'this machine'}`, () => {
     const stack = new Stack();
     let odd = '';

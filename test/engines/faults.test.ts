@@ -10,6 +10,9 @@ import { needCommands } from '../../scripts/lib/packages.js';
 import { archive, type EntrySpec } from '../support/archives.js';
 import * as Tar from '../../src/archive/tar-format.js';
 import { Engines } from './harness.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(600);
 
 const HOST_NETWORK = ['--network', 'host'] as const;
 /** Less than the Debian root takes. */

@@ -5,6 +5,9 @@ import { containerdCuts } from '../torture/containerd-cuts.js';
 import { dockerCuts } from '../torture/docker-cuts.js';
 import { testBudget } from '../torture/part.js';
 import { Random, withFolder } from '../support/volume.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(600);
 
 /** One with the engine's files on the volume, one with them beside it. */
 const CUTS = 2;

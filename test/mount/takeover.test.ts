@@ -4,6 +4,9 @@ import { describe, it } from 'node:test';
 import { Random } from '../support/volume.js';
 import { TRANSPORTS, cannotMount } from './mounted.js';
 import { survive, surviveQuietly } from './takeover.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(240);
 
 const KILLS = 3;
 

@@ -4,6 +4,9 @@ import { test } from 'node:test';
 import { Random, withFolder } from '../support/volume.js';
 import { kills } from './kills.js';
 import { testBudget } from './part.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(300);
 
 const KILLS = 4;
 
