@@ -26,6 +26,7 @@ import { endScrub, setScrubRate } from '../engine/scrub.js';
 import { CRASH_LOOP, stopChanges, takesChanges } from '../engine/read-only.js';
 import { removeUnfinished } from '../engine/unfinished.js';
 import { abandonVolume, closeVolume, type VolumeHandle } from '../engine/volume.js';
+import { lockServing } from '../engine/volume-device.js';
 import { serveFuse, type FuseSession } from '../fuse/session.js';
 import { duplicate } from '../linux/descriptors.js';
 import { close, exitNow } from '../linux/libc.js';
@@ -52,6 +53,7 @@ import { endOnUncaught, endWithBug, joinThread, startThread } from './threads.js
 const BUSY_PATIENCE_MS = 3000;
 const BUSY_RETRY_MS = 200;
 const SWEEP_MS = 60_000;
+const LOCK_RETRY_MS = 1000;
 /** The answer to `lcfs stop` is out long before. */
 const EXIT_PATIENCE_MS = 1000;
 /** What calls of engines that are under way get to end in when the daemon is stopped. */
@@ -122,6 +124,7 @@ export class Daemon {
     limitFrames(Math.floor(this.#settings.cacheBytes / BLOCK_BYTES));
     if (this.#handover.readOnly !== null) this.#stopChanges(this.#handover.readOnly);
     if (this.#handover.takeover) this.#removeUnfinished();
+    if (this.#handover.beside !== null) lockWhenGone(handle);
     const fuseLog = this.#log.child({ thread: 'fuse' });
     this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
     this.#session = await this.#serveFuse(handle, (line) => fuseLog.info(line));
@@ -345,4 +348,9 @@ export class Daemon {
     if (this.#session === undefined) await this.#endVolume();
     else await this.#unmountByForce().then(() => this.#close());
   }
+}
+
+/** The process before this one has ended, but keeps its lock until its last thread has got the answer that it waits for. */
+function lockWhenGone({ fd }: VolumeHandle): void {
+  const timer = setInterval(() => lockServing(fd) && clearInterval(timer), LOCK_RETRY_MS).unref();
 }

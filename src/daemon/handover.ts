@@ -66,6 +66,11 @@ export interface Handover {
   readonly descriptors: readonly number[];
   /** Whether another process served before. */
   readonly takeover: boolean;
+  /**
+   * Pid of a serving process that has ended but for threads that wait for the mount; null: there is none. It has its lock on
+   * the volume until it is gone.
+   */
+  readonly beside: number | null;
   /** Why nothing may be changed; null: changes are allowed. */
   readonly readOnly: string | null;
   readonly past: Past;

@@ -18,10 +18,10 @@ export async function refuseSecondDaemon(settings: Settings): Promise<void> {
 }
 
 /** Opens the volume, or goes on where a process that died stopped; with --format, makes it first where there is none. One that is damaged is none to format. Throws LcfsError. */
-export function openOrFormat({ settings, log: memory, takeover }: Handover, log: Logger): VolumeHandle {
+export function openOrFormat({ settings, log: memory, takeover, beside }: Handover, log: Logger): VolumeHandle {
   const { device, cacheBytesMax, formatBytes } = settings;
   const options = { cacheBytes: cacheBytesMax, supervised: true, log: memory };
-  if (takeover) return openVolume(device, { ...options, takeover });
+  if (takeover) return openVolume(device, { ...options, takeover, beside });
   try {
     return openVolume(device, options);
   } catch (error) {

@@ -1,5 +1,5 @@
 /** Other processes of the machine. */
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 
 /** A zombie (state Z, after the name in parentheses) has ended; its parent has not asked for its exit code yet. */
 export function isRunning(pid: number): boolean {
@@ -8,4 +8,29 @@ export function isRunning(pid: number): boolean {
   } catch {
     return false;
   }
+}
+
+/** Number of syncfs(2). */
+const SYNCFS = process.arch === 'arm64' ? '267' : '306';
+
+/**
+ * Whether a process has ended but for threads that wait for a FUSE mount, as killed ones do whose request somebody has taken. They
+ * do nothing more than that, so whoever serves the mount may do so while they are there. False also if the kernel does not tell.
+ */
+export function waitsForMount(pid: number): boolean {
+  if (isRunning(pid)) return false;
+  try {
+    const left = readdirSync(`/proc/${pid}/task`)
+      .map((tid) => `/proc/${pid}/task/${tid}`)
+      .filter((thread) => !/\) [ZX] /.test(readFileSync(`${thread}/stat`, 'latin1')));
+    return left.length > 0 && left.every(threadWaitsForMount);
+  } catch {
+    return false; // a thread ended meanwhile
+  }
+}
+
+function threadWaitsForMount(thread: string): boolean {
+  if (readFileSync(`${thread}/wchan`, 'latin1') === 'request_wait_answer') return true;
+  // The only file system that is synced as a whole is the mount.
+  return readFileSync(`${thread}/syscall`, 'latin1').startsWith(`${SYNCFS} `);
 }

@@ -3,6 +3,7 @@ import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process'
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { LINE_FD, encodeHandover, type FromServing, type Handover } from './handover.js';
+import { waitsForMount } from './processes.js';
 import type { Failure } from './protocol.js';
 
 /** How a serving process ended. */
@@ -16,9 +17,14 @@ export interface End {
   readonly failure: Failure | null;
   /** Whether it might begin to serve with another transport. */
   readonly withoutRing: boolean;
+  /** Whether threads of it are left, which wait for the mount and end when it is served again. */
+  readonly lingers: boolean;
   /** What it said is to come after it; undefined: nothing. */
   readonly next: (FromServing & { kind: 'handing-over' }) | undefined;
 }
+
+/** Between two looks at whether a process has ended but for threads that wait for it. */
+const LOOK_MS = 2000;
 
 export class ServingProcess {
   readonly pid: number;
@@ -30,12 +36,19 @@ export class ServingProcess {
   #failure: Failure | null = null;
   #withoutRing = false;
   #next: End['next'];
+  #isGone = false;
+  #lingers = false;
 
   constructor(handover: Handover) {
     this.#child = this.#trySpawn(handover);
     this.pid = this.#child?.pid ?? 0;
     this.ended = new Promise((settle) => this.#await(settle));
     this.started = new Promise((settle) => this.#listen(settle));
+  }
+
+  /** Whether nothing is left of it. */
+  get isGone(): boolean {
+    return this.#isGone;
   }
 
   /** Whether it is about to make room for another one. */
@@ -62,12 +75,30 @@ export class ServingProcess {
   }
 
   #await(ended: (end: End) => void): void {
-    if (this.#child === null) ended(this.#describeEnd(1, null));
-    this.#child?.once('error', (error) => {
+    if (this.#child === null) {
+      this.#isGone = true;
+      return ended(this.#describeEnd(1, null));
+    }
+    this.#child.once('error', (error) => {
       this.#fail(error);
+      this.#isGone = true;
       ended(this.#describeEnd(1, null));
     });
-    this.#child?.once('close', (code, signal) => ended(this.#describeEnd(code, signal)));
+    this.#child.once('close', (code, signal) => {
+      this.#isGone = true;
+      ended(this.#describeEnd(code, signal));
+    });
+    this.#watch(ended);
+  }
+
+  /** It may end and yet never be gone: a thread that was waiting for the mount when it died waits for the next process. */
+  #watch(ended: (end: End) => void): void {
+    const timer = setInterval(() => {
+      const lingered = this.#lingers;
+      this.#lingers = !this.#isGone && waitsForMount(this.pid);
+      if (lingered && this.#lingers) ended(this.#describeEnd(null, null));
+      if (this.#isGone || (lingered && this.#lingers)) clearInterval(timer);
+    }, LOOK_MS).unref();
   }
 
   #listen(started: (served: boolean) => void): void {
@@ -90,7 +121,15 @@ export class ServingProcess {
   }
 
   #describeEnd(code: number | null, signal: string | null): End {
-    return { code, signal, served: this.#served, failure: this.#failure, withoutRing: this.#withoutRing, next: this.#next };
+    return {
+      code,
+      signal,
+      served: this.#served,
+      failure: this.#failure,
+      withoutRing: this.#withoutRing,
+      lingers: code === null && signal === null,
+      next: this.#next,
+    };
   }
 }
 
@@ -113,7 +152,8 @@ function stdioOf({ settings, descriptors }: Handover): StdioOptions {
 }
 
 /** In words, for the log. */
-export function describeEnd({ code, signal, failure }: End): string {
+export function describeEnd({ code, signal, failure, lingers }: End): string {
+  if (lingers) return 'has ended but for threads that wait for the mount, and for the next process';
   const how = signal === null ? `ended with exit code ${code}` : `was ended by ${signal}`;
   return failure === null ? how : `${how}: ${failure.message}`;
 }

@@ -8,6 +8,7 @@
  *   handed over (EXIT_HANDED_OVER)             starts the next one, of another program if that was asked for
  *   could not begin to serve after an upgrade  starts the program from before again
  *   died in any other way                      starts it again as crash-policy.ts says, or ends
+ *   died, but threads of it wait for the mount the same: the next process answers them, and then they end
  *
  * What it holds: the listening sockets, its part of the volume's lock, the mount with the memory that goes with it, the memory
  * of the intent log, and notes of the drivers. If the supervisor
@@ -53,6 +54,8 @@ export class Supervisor {
   readonly #memory = createLogMemory();
   readonly #notes = createMemoryFile('lcfs-notes', 0);
   #child: ServingProcess | undefined;
+  /** One that lingers, if there is one. */
+  #before: ServingProcess | undefined;
   #program = thisProgram();
   #past: Past = { deaths: 0, lastDeath: null, lastUpgrade: null };
   #readOnly: string | null = null;
@@ -138,6 +141,7 @@ export class Supervisor {
   /** Starts a serving process; false if it ends before it serves. */
   async #spawn(takeover: boolean): Promise<boolean> {
     this.#serves = false;
+    this.#before = [this.#child, this.#before].find((each) => each?.isGone === false);
     const child = new ServingProcess(this.#handover(takeover));
     this.#child = child;
     const impatience = setTimeout(() => child.signal('SIGKILL'), START_PATIENCE_MS);
@@ -163,6 +167,7 @@ export class Supervisor {
       serving: this.#serving!,
       notes: this.#notes,
       takeover,
+      beside: this.#before?.pid ?? null,
       readOnly: this.#readOnly,
       past: this.#past,
     };

@@ -45,12 +45,19 @@ function tryLock(fd: number, path: string, type: number, part: Part): boolean {
 
 /** The process that keeps us from a lock: the supervisor rather than its child, as it is the one to be stopped. */
 function holderOf(fd: number): number {
-  for (const part of [SUPERVISING, WHOLE]) {
-    const lock = flockOf(WRITE, part);
-    fcntl(fd, F_GETLK, addressOf(lock));
-    if ((lock[0]! & 0xffff) !== UNLOCK) return lock[6]!;
-  }
-  return 0;
+  return holderIn(fd, SUPERVISING) || holderIn(fd, WHOLE);
+}
+
+/** The process that keeps us from a lock on that part; 0 if none does. */
+function holderIn(fd: number, part: Part): number {
+  const lock = flockOf(WRITE, part);
+  fcntl(fd, F_GETLK, addressOf(lock));
+  return (lock[0]! & 0xffff) === UNLOCK ? 0 : lock[6]!;
+}
+
+/** Takes the lock of the serving process, which was opened `beside` another one. False as long as that is not gone. */
+export function lockServing(fd: number): boolean {
+  return tryLock(fd, 'that is served', WRITE, SERVING);
 }
 
 /** Throws LcfsError `busy` that names the holder. */
@@ -63,12 +70,15 @@ export interface DeviceUse {
   readonly readOnly: boolean;
   /** A supervisor has its part of the lock: only the rest is taken. */
   readonly supervised?: boolean;
+  /** A process that has ended, but holds its lock until it is gone: it keeps nobody away, and the lock is to be taken later (`lockServing`). */
+  readonly beside?: number | null;
 }
 
 /** Opens and locks a device. Throws LcfsError: 'busy', 'not-found', 'invalid', 'io'. */
-export function openDevice(path: string, { readOnly, supervised = false }: DeviceUse): number {
+export function openDevice(path: string, { readOnly, supervised = false, beside = null }: DeviceUse): number {
   const fd = open(path, readOnly, !readOnly && !supervised);
   try {
+    if (beside !== null && holderIn(fd, SERVING) === beside) return fd;
     lock(fd, path, readOnly ? READ : WRITE, supervised ? SERVING : WHOLE);
     return fd;
   } catch (error) {

@@ -327,6 +327,8 @@ export interface OpenOptions {
   takeover?: boolean;
   /** A supervisor has its part of the volume's lock (volume-device.ts). */
   supervised?: boolean;
+  /** A process that has ended, but is not gone and has the lock still (volume-device.ts). */
+  beside?: number | null;
   /** Only the superblock is read, for `repairVolume` to do the rest; with `readOnly` what it writes stays in memory. */
   forRepair?: boolean;
   /** Replaces the device, for tests. */
@@ -360,7 +362,7 @@ function openArena(
 export function openVolume(path: string, options: OpenOptions = {}): VolumeHandle {
   if (current !== null) throw new LcfsError('state', `this process has a volume open already (${current.path})`);
   const readOnly = options.readOnly === true;
-  const fd = openDevice(path, { readOnly, supervised: options.supervised === true });
+  const fd = openDevice(path, { readOnly, supervised: options.supervised === true, beside: options.beside ?? null });
   const directFd = openDirect(fd);
   const log = options.log ?? makeOwnLog();
   try {

@@ -26,6 +26,7 @@ import { fileURLToPath } from 'node:url';
 import type { Layer, Status } from '../../src/daemon/protocol.js';
 import { isRunning } from '../../src/daemon/processes.js';
 import { findMount } from '../../src/linux/mount.js';
+import { describeProcess } from '../../scripts/lib/limits.js';
 import { killProcess, killServing, servingProcess } from '../../scripts/lib/daemon-processes.js';
 import { limitTests } from '../support/hangs.js';
 import { Sandbox, exitCode } from './sandbox.js';
@@ -316,6 +317,42 @@ test('without its supervisor the serving process goes on, and says so', async ()
   await box.start();
   assert.equal(readFileSync(box.mounted('global/file'), 'utf8'), 'still served');
 });
+
+/** Waits until something is so; `limitTests` sees to it that this is not for ever. */
+async function until(isSo: () => boolean): Promise<void> {
+  while (!isSo()) await delay(20);
+}
+
+for (const transport of ['auto', 'devfuse'])
+  test(`a process that dies while it waits for its own mount is followed by another one, with transport ${transport}`, async () => {
+    const supervisor = await box.start('--transport', transport);
+    const holdUp = box.path('hold-up');
+    const command = install('9.9.5');
+    // As long as that file is there, the mount does not say how full it is; and the process asks itself once.
+    const handler = join(command, '../../fuse/statfs.js');
+    const wait = `import { existsSync as holds } from 'node:fs';
+      const hold = () => { while (holds('${holdUp}')) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20); };`;
+    const text = readFileSync(handler, 'utf8').replace(/(export function getVolumeStatistics\(.*\) \{)/, '$1 hold();');
+    assert.match(text, /hold\(\);/);
+    writeFileSync(handler, `${wait}\n${text}`);
+    const serve = join(command, '../../daemon/serve.js');
+    const ask = `import { existsSync as asks, statfs as askItself } from 'node:fs';
+      const asking = setInterval(() => asks('${holdUp}') && (clearInterval(asking), askItself('${box.mountpoint}', () => {})), 20).unref();`;
+    writeFileSync(serve, `${ask}\n${readFileSync(serve, 'utf8')}`);
+    await box.okWith(command, 'upgrade', box.mountpoint);
+    const serving = servingProcess(supervisor)!;
+    writeFileSync(holdUp, '');
+    await until(() => describeProcess(serving).includes('request_wait_answer'));
+    await killProcess(serving);
+    assert.ok(existsSync(`/proc/${serving}`), 'it cannot end');
+    unlinkSync(holdUp);
+    await answer();
+    await until(() => !existsSync(`/proc/${serving}`));
+    const { deaths, lastDeath } = await status();
+    assert.equal(deaths, 1);
+    assert.match(lastDeath!.cause, /threads that wait for the mount/);
+    await proveVolume();
+  });
 
 /** Another installation of the same program. Returns the path of its command. */
 function install(version: string): string {
