@@ -34,6 +34,7 @@ test('what a crash left in the database and Docker has forgotten is not known', 
     put(join(layers, 'mounts/cc/mount-id'), 'container');
     put(join(layers, 'mounts/dd/mount-id'), 'half a container');
     put(join(root, 'containers/cc/config.v2.json'), '{}');
+    mkdirSync(join(root, 'containers/dd/checkpoints'), { recursive: true });
     const names = ['image', 'removing', 'entering', 'container', 'half a container'];
     const known = async (startedMs?: number): Promise<string[]> => [...(await knownIn(placeOfHome(join(root, 'lcfs'), startedMs), names))];
     assert.deepEqual(await known(), ['image', 'entering', 'container', 'half a container']);

@@ -21,6 +21,8 @@ import { LcfsError } from '../../engine/errors.js';
 const TRIES = 20;
 /** Times of files are a few milliseconds older than the clock; Docker enters no layer in its first second. */
 const SLACK_MS = 1000;
+/** What Docker reads of a container at its start; written when the container has its layers. */
+const CONTAINER_FILE = 'config.v2.json';
 const ABSENT: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR']);
 
 /** Where an engine keeps its data, and under which names it knows this driver. */
@@ -81,7 +83,7 @@ async function isForgotten(folder: string, entry: string, { root, startedMs }: D
   if (startedMs === undefined || (kind !== 'tmp' && kind !== 'mounts')) return false;
   const made = await unlessAbsent(stat(join(folder, entry)), folder);
   if (made === null || made.mtimeMs >= startedMs - SLACK_MS) return false;
-  return kind === 'tmp' || (await unlessAbsent(stat(join(root, 'containers', entry)), root)) === null;
+  return kind === 'tmp' || (await unlessAbsent(stat(join(root, 'containers', entry, CONTAINER_FILE)), root)) === null;
 }
 
 async function namesInBuildKit(root: string, names: readonly string[]): Promise<string[]> {
