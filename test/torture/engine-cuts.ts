@@ -13,7 +13,7 @@
  * it. Then the engine is stopped for a moment while these files are copied, which is a moment at which power may be cut, too:
  * the volume may have lost all that was not flushed, while the engine has lost nothing of what it noted.
  */
-import { cpSync, existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { GcReport, Layer } from '../../src/daemon/protocol.js';
@@ -80,6 +80,7 @@ interface Moment {
 
 const LONG: Extent = { workMs: 15_000, cuts: 5 };
 const VOLUME_SIZE = '512M';
+const STOP_POLL_MS = 2;
 
 class EngineCuts {
   readonly figures: Figures = noFigures();
@@ -194,6 +195,7 @@ class EngineCuts {
     const copies = this.#engine.folders.map((folder) => this.#path(`copy-${number}-${basename(folder)}`));
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
     try {
+      for (const pid of pids) await within(`the stop of process ${pid}`, stopped(pid));
       for (const [i, folder] of this.#engine.folders.entries()) await run('cp', ['-ax', folder, copies[i]!], { timeoutMs: 60_000 });
       return { position: this.#recording.length, copies };
     } finally {
@@ -251,6 +253,22 @@ class EngineCuts {
     await unmountBelow(this.#folder);
     rmSync(this.#folder, { recursive: true, force: true });
     rmSync(this.#lcfs.socket, { force: true });
+  }
+}
+
+/** Settles when all threads of a process that got SIGSTOP stand still: each first ends the system call that it is in. */
+async function stopped(pid: number): Promise<void> {
+  const threads = (): string[] => readdirSync(`/proc/${pid}/task`);
+  while (!threads().every((thread) => isStopped(`/proc/${pid}/task/${thread}/stat`))) await delay(STOP_POLL_MS);
+}
+
+/** A thread that has ended changes nothing either. */
+function isStopped(stat: string): boolean {
+  try {
+    const text = readFileSync(stat, 'utf8');
+    return 'TtZX'.includes(text[text.lastIndexOf(')') + 2]!);
+  } catch {
+    return true;
   }
 }
 
