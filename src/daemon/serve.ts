@@ -1,6 +1,7 @@
 /** A serving process: what belongs to the process rather than to the volume. Its supervisor starts it as `lcfs serve`. */
 import { writeFileSync } from 'node:fs';
 import { setFlagsFromString } from 'node:v8';
+import { exitNow } from '../linux/libc.js';
 import { levelGroup } from '../linux/cpu-group.js';
 import { keepMallocSmall } from '../linux/malloc.js';
 import { Daemon, RingRefused } from './daemon.js';
@@ -28,7 +29,9 @@ export async function runServing(): Promise<void> {
     daemon = await Daemon.start(takeHandover(), line);
   } catch (error) {
     line.send({ kind: 'failure', failure: failureOf(error), withoutRing: error instanceof RingRefused });
-    process.exit(1);
+    // Not as Node does it: that would wait for threads, of which some may wait for requests already.
+    exitNow(1);
+    throw error;
   }
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => void daemon.stopOnSignal(signal));
   line.send({ kind: 'ready' });

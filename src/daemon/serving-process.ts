@@ -23,6 +23,11 @@ export interface End {
   readonly next: (FromServing & { kind: 'handing-over' }) | undefined;
 }
 
+/**
+ * For what a process that makes room still does: calls of engines, a minute, and a checkpoint. One that takes longer hangs, and is
+ * killed: the next one finds everything. Overridden by tests.
+ */
+const FAREWELL_MS = 1000 * Number(process.env['LCFS_FAREWELL'] ?? 300);
 /** Between two looks at whether a process has ended but for threads that wait for it. */
 const LOOK_MS = 2000;
 
@@ -113,8 +118,10 @@ export class ServingProcess {
     if (message.kind === 'failure') {
       this.#failure = message.failure;
       this.#withoutRing = message.withoutRing;
-    } else if (message.kind === 'handing-over') this.#next = message;
-    else {
+    } else if (message.kind === 'handing-over') {
+      this.#next = message;
+      setTimeout(() => this.signal('SIGKILL'), FAREWELL_MS).unref();
+    } else {
       this.#served = true;
       started(true);
     }

@@ -189,7 +189,9 @@ export class Supervisor {
   /** Sees to it that a volume is served again. Returns the code to end with, or null. */
   async #followUp(end: End): Promise<number | null> {
     if (end.served && (end.code === 0 || end.code === 1)) return end.code;
-    if (end.code === EXIT_HANDED_OVER && end.next !== undefined) return this.#handOver(end.next.program);
+    // Killed on its way to handing over, it has handed over as well.
+    const hasHandedOver = end.code === EXIT_HANDED_OVER || end.code === null;
+    if (hasHandedOver && end.next !== undefined) return this.#handOver(end.next.program);
     return this.#survive(end);
   }
 

@@ -393,6 +393,22 @@ test("another version takes over under load, and an error is nobody's", async ()
   await proveVolume();
 });
 
+test('a process that does not make room is killed, and has made room', async () => {
+  box.set({ LCFS_FAREWELL: '1' });
+  await box.start();
+  const slow = install('9.9.7');
+  const daemon = join(slow, '../../daemon/daemon.js');
+  const text = readFileSync(daemon, 'utf8');
+  assert.match(text, /stopMaintenance\(\);/);
+  writeFileSync(daemon, text.replace(/stopMaintenance\(\);/g, 'await new Promise(() => {});'));
+  await box.okWith(slow, 'upgrade', box.mountpoint);
+  writeFileSync(box.mounted('global/file'), 'kept');
+  assert.match(await box.okWith(install('9.9.8'), 'upgrade', box.mountpoint), /LCFS 9\.9\.8 serves/);
+  assert.equal((await status()).deaths, 0);
+  assert.equal(readFileSync(box.mounted('global/file'), 'utf8'), 'kept');
+  await proveVolume();
+});
+
 test('a program that cannot take over does not', async () => {
   await box.start();
   const { version } = await status();
@@ -408,12 +424,20 @@ test('a program that cannot take over does not', async () => {
   assert.match(after.lastUpgrade!.failure!, /exit code 3/);
   assert.match(await box.ok('status'), /upgrade to 9\.9\.3 failed/);
   assert.equal(readFileSync(box.mounted('global/file'), 'utf8'), 'kept');
+  const late = install('9.9.6');
+  const daemon = join(late, '../../daemon/daemon.js');
+  const text = readFileSync(daemon, 'utf8');
+  assert.match(text, /await this\.#startControl\(\);/);
+  writeFileSync(daemon, text.replace('await this.#startControl();', "throw new LcfsError('io', 'no control here');"));
+  const failed = await box.runWith(late, 'upgrade', box.mountpoint);
+  assert.match(failed.stderr, new RegExp(`LCFS ${version} serves on.*no control here`), 'though its threads served already');
+  const { pid } = await status();
   const strange = install('9.9.4');
   const handover = join(strange, '../../daemon/handover.js');
   writeFileSync(handover, readFileSync(handover, 'utf8').replace(/HANDOVER_VERSION = \d+/, 'HANDOVER_VERSION = 999'));
   const refused = await box.runWith(strange, 'upgrade', box.mountpoint);
   assert.match(refused.stderr, /hands over version|takes version/);
-  assert.equal((await status()).pid, after.pid, 'refused before anything has stopped');
+  assert.equal((await status()).pid, pid, 'refused before anything has stopped');
   assert.ok(existsSync(box.mounted('global/file')) && statSync(box.mounted('global/file')).size === 4);
   renameSync(box.mounted('global/file'), box.mounted('global/renamed'));
   await proveVolume();

@@ -11,6 +11,8 @@ import { abortConnection } from '../../src/linux/mount.js';
 /** Variable of the environment by which the processes of a test are known. */
 export const MARK = 'LCFS_TEST_MARK';
 
+/** Where threads wait that have nothing to do. */
+const IDLE: ReadonlySet<string> = new Set(['do_epoll_wait', 'futex_do_wait', 'io_cqring_wait', 'fuse_dev_do_read', 'do_wait', 'do_poll']);
 const LOG_BYTES = 6000;
 const CONNECTIONS = '/sys/fs/fuse/connections';
 
@@ -58,8 +60,10 @@ function describeThread(folder: string): string {
   const status = textOf(`${folder}/status`);
   const state = `${field(status, 'State')}, CPUs ${field(status, 'Cpus_allowed_list')}`;
   const call = textOf(`${folder}/syscall`).split(' ').slice(0, 5).join(' ');
+  const place = textOf(`${folder}/wchan`) || '-';
   const stack = textOf(`${folder}/stack`).replaceAll('\n', ' < ').replaceAll('[<0>] ', '');
-  return `    ${folder.split('/').at(-1)} ${textOf(`${folder}/comm`)}: ${state}, in ${textOf(`${folder}/wchan`) || '-'}, call ${call}\n      ${stack}`;
+  const line = `    ${folder.split('/').at(-1)} ${textOf(`${folder}/comm`)}: ${state}, in ${place}, call ${call}`;
+  return IDLE.has(place) ? line : `${line}\n      ${stack}`;
 }
 
 function describe(pid: number): string {
