@@ -7,6 +7,7 @@ import { ADDED, DELETED, diffLayers, type Change as EngineChange } from '../engi
 import { LcfsError } from '../engine/errors.js';
 import { createLayer, holdLayer, layerInfo, listLayers, releaseLayer, removeLayer, updateLayer } from '../engine/layers.js';
 import { UNFINISHED, UNFINISHED_MARK } from '../engine/unfinished.js';
+import type { MappedWrites } from '../fuse/mapped-writes.js';
 import type { TaskChannel } from './channel.js';
 import type { Announce } from './announce.js';
 import { describeCheck } from './offline-check.js';
@@ -16,14 +17,24 @@ import { describeLayer } from './volume-tasks.js';
 /** As long as a chunk of a stream usually is. */
 const BATCH_CHARACTERS = 65_536;
 
-export const contentTasks = (announce: Announce) => ({
+export const contentTasks = (announce: Announce, mapped: MappedWrites) => ({
   listLayers: (_: object, channel: TaskChannel) => sendLines(channel, listLayers(), describeLayer),
-  diff: ({ name, base }: { name: string; base: string | null }, channel: TaskChannel) =>
-    sendLines(channel, diffLayers(name, base ?? parentOf(name)), describeChange),
+  diff: (args: Compared, channel: TaskChannel) => sendDiff(args, channel, mapped),
   check: ({ data }: { data: boolean }) => describeCheck(checkVolume({ data })),
-  export: (args: ExportArgs, channel: TaskChannel) => exportTar(args, channel),
-  import: (args: NewContent, channel: TaskChannel) => importLayer(args, channel, announce),
+  export: (args: ExportArgs, channel: TaskChannel) => exportTar(args, channel, mapped),
+  import: (args: NewContent, channel: TaskChannel) => importLayer(args, channel, announce, mapped),
 });
+
+/** A layer, and the one that it is compared with; null: its parent. */
+interface Compared {
+  name: string;
+  base: string | null;
+}
+
+async function sendDiff({ name, base }: Compared, channel: TaskChannel, mapped: MappedWrites): Promise<void> {
+  for (const layer of base === null ? [name] : [name, base]) await mapped.bringIn(layer);
+  await sendLines(channel, diffLayers(name, base ?? parentOf(name)), describeChange);
+}
 
 /** Sends values as lines of JSON, many in one chunk. */
 async function sendLines<T>(channel: TaskChannel, values: Iterable<T>, describe: (value: T) => unknown): Promise<void> {
@@ -48,14 +59,13 @@ function describeChange(change: EngineChange): Change {
   return isText ? { kind, path } : { kind, path, pathBase64: change.path.toString('base64') };
 }
 
-interface ExportArgs {
-  name: string;
-  base: string | null;
+interface ExportArgs extends Compared {
   whole: boolean;
 }
 
-async function exportTar({ name, base, whole }: ExportArgs, channel: TaskChannel): Promise<void> {
-  if (base !== null) layerInfo(base); // refused before the first byte if it is not there
+async function exportTar({ name, base, whole }: ExportArgs, channel: TaskChannel, mapped: MappedWrites): Promise<void> {
+  // A base that is not there is refused before the first byte.
+  for (const layer of base === null ? [name] : [name, base]) await mapped.bringIn(layer);
   for (const chunk of exportLayer(name, whole ? null : (base ?? parentOf(name)))) await channel.write(chunk);
 }
 
@@ -65,7 +75,13 @@ interface NewContent {
 }
 
 /** Makes a layer of the tar that comes in. Whatever goes wrong, the layer is gone again. */
-async function importLayer({ name, parent }: NewContent, channel: TaskChannel, announce: Announce): Promise<ImportReport> {
+async function importLayer(
+  { name, parent }: NewContent,
+  channel: TaskChannel,
+  announce: Announce,
+  mapped: MappedWrites,
+): Promise<ImportReport> {
+  if (parent !== null) await mapped.bringIn(parent); // which is sealed by it
   const index = createLayer(name, { parent: parent ?? undefined, properties: UNFINISHED_MARK });
   holdLayer(name);
   let result: ImportResult;

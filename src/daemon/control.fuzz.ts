@@ -16,6 +16,7 @@ import { closeTestVolume, find, openTestVolume, ROOT } from '../../test/support/
 import { mutateBytes, runCases, type FuzzFigures, type FuzzOptions } from '../../test/support/fuzz.js';
 import { inPieces, sendRaw, settled } from '../../test/support/raw-socket.js';
 import { assertSound, type Random } from '../../test/support/volume.js';
+import { newTables } from '../fuse/tables.js';
 import { makeControlServer } from './control.js';
 import { makeRoutes } from './routes.js';
 import { TaskThread } from './tasks.js';
@@ -109,10 +110,13 @@ export async function fuzzControl(options: FuzzOptions): Promise<FuzzFigures> {
   const folder = mkdtempSync(join(tmpdir(), 'lcfs-fuzz-'));
   const socket = join(folder, 's');
   const handle = currentVolume();
-  const tasks = new TaskThread(() => new Worker(new URL('./task-worker.js', import.meta.url), { workerData: { handle, device: -1 } }));
+  const mapped = { mountpoint: folder, device: 0, tables: newTables() };
+  const tasks = new TaskThread(
+    () => new Worker(new URL('./task-worker.js', import.meta.url), { workerData: { handle, device: -1, mapped } }),
+  );
   const status = (): never => ({ probe: true }) as never;
   const gc = async (): Promise<never> => ({ layers: [], notAsked: [] }) as never;
-  const routes = makeRoutes({ tasks, status, gc, stop: async () => {}, exit: () => {}, syncMount: async () => {} } as never);
+  const routes = makeRoutes({ tasks, status, gc, stop: async () => {}, exit: () => {} } as never);
   const onBug = (error: unknown): never => {
     console.error(error);
     exitNow(70);

@@ -27,11 +27,11 @@ import { CRASH_LOOP, stopChanges, takesChanges } from '../engine/read-only.js';
 import { removeUnfinished } from '../engine/unfinished.js';
 import { abandonVolume, closeVolume, type VolumeHandle } from '../engine/volume.js';
 import { lockServing } from '../engine/volume-device.js';
+import { MappedWrites } from '../fuse/mapped-writes.js';
 import { serveFuse, type FuseSession } from '../fuse/session.js';
 import { duplicate } from '../linux/descriptors.js';
 import { close, exitNow } from '../linux/libc.js';
 import { unmountByForce } from '../linux/mount.js';
-import { syncFileSystem } from '../linux/syncfs.js';
 import { serveSocket } from '../drivers/socket.js';
 import { describeUsers } from './busy.js';
 import { makeControlServer } from './control.js';
@@ -52,6 +52,8 @@ import { endOnUncaught, endWithBug, joinThread, startThread } from './threads.js
 /** Those who only look (updatedb, a shell completing a name) are gone by then. */
 const BUSY_PATIENCE_MS = 3000;
 const BUSY_RETRY_MS = 200;
+/** What programs wrote through mappings gets so long to come in before a mount is ended by force. */
+const FORCE_PATIENCE_MS = 3000;
 const SWEEP_MS = 60_000;
 const LOCK_RETRY_MS = 1000;
 /** The answer to `lcfs stop` is out long before. */
@@ -165,9 +167,9 @@ export class Daemon {
 
   async #startDrivers(handle: VolumeHandle): Promise<void> {
     const { containerd, containerdAddress, docker, mountpoint } = this.#settings;
-    const { transport, device } = this.#session;
+    const { transport, device, mapped } = this.#session;
     const listeners = this.#listeners;
-    const data = { handle, mountpoint, device };
+    const data = { handle, mountpoint, device, mapped };
     if (listeners.containerd !== null) {
       const own = { socket: containerd!, listener: listeners.containerd, address: containerdAddress };
       this.#drivers.containerd = await startContainerd({ ...data, ...own }, this.#log);
@@ -183,7 +185,7 @@ export class Daemon {
   #startTasks(handle: VolumeHandle): void {
     // Of our own: the mount may go, and close its descriptor, while a task is under way.
     this.#device = duplicate(this.#session.device);
-    const data = { handle, device: this.#device };
+    const data = { handle, device: this.#device, mapped: this.#session.mapped };
     const start = (): Worker => startThread(new URL('./task-worker.js', import.meta.url), 'task', data, this.#log);
     this.#tasks = new TaskThread(start);
     this.#sweeper = setInterval(() => void this.#tasks.run('sweepStats', {}).catch(() => {}), SWEEP_MS).unref();
@@ -198,8 +200,6 @@ export class Daemon {
       handOver: (program) => void this.#handOver(program),
       tasks: this.#tasks,
       gc: (request) => collectGarbage({ mountpoint: this.mountpoint, tasks: this.#tasks, drivers: this.#drivers }, request),
-      // A mount that was taken away holds nothing back.
-      syncMount: () => syncFileSystem(this.mountpoint).catch(() => {}),
     });
     this.#control = makeControlServer({
       routes,
@@ -272,11 +272,21 @@ export class Daemon {
     await this.#session.stop();
   }
 
-  /** Ends the connection at once: whatever is still open on the mount gives errors from now on. */
+  /** Ends the connection: whatever is still open on the mount gives errors from now on. */
   async #unmountByForce(): Promise<void> {
+    await this.#bringInPatiently();
     // A mount that only lives on in other mount namespaces can't be reached this way.
     if (unmountByForce(this.mountpoint) < 0) await this.#session.stop({ lazy: true });
     await this.#session.ended;
+  }
+
+  /** A mount that is ended because it hangs does not take what was written through mappings any more. */
+  async #bringInPatiently(): Promise<void> {
+    const brought = new MappedWrites(this.#session.mapped).bringInAll().catch((error: unknown) => {
+      if (!(error instanceof LcfsError)) throw error;
+      this.#log.warn(error.message);
+    });
+    await Promise.race([brought, delay(FORCE_PATIENCE_MS)]);
   }
 
   /** Waits a little for users that are about to leave. */

@@ -38,8 +38,6 @@ export interface Service {
   handOver: (program: NewProgram | null) => void;
   tasks: TaskThread;
   gc: (request: GcRequest) => Promise<GcReport>;
-  /** Brings what programs wrote through memory mappings into the volume: before a layer is sealed, compared or made durable. */
-  syncMount: () => Promise<void>;
 }
 
 export function makeRoutes(service: Service): Route[] {
@@ -57,10 +55,7 @@ function volumeRoutes(service: Service): Route[] {
     route('POST', 'stop', (call) => stop(service, call)),
     route('POST', 'upgrade', async (call) => handOver(service, call, newProgram(await readBody(call)))),
     route('POST', 'resume', (call) => handOver(service, call, null)),
-    route('POST', 'commit', async () => {
-      await service.syncMount();
-      return tasks.run('checkpoint', {});
-    }),
+    route('POST', 'commit', () => tasks.run('checkpoint', {})),
     route('POST', 'syncer', async (call) => tasks.run('setSyncer', { seconds: requiredNumber(await readBody(call), 'seconds') })),
     route('POST', 'pcache', async (call) => tasks.run('setCache', { bytes: requiredNumber(await readBody(call), 'bytes') })),
     route('POST', 'flush', (call) => flush(tasks, call)),
@@ -133,13 +128,12 @@ function layerRoutes(service: Service): Route[] {
   const { tasks } = service;
   return [
     route('GET', 'layers', (call) => stream(tasks, 'listLayers', {}, call)),
-    route('POST', 'layers', async (call) => createLayer(service, newLayer(await readBody(call)))),
+    route('POST', 'layers', async (call) => tasks.run('createLayer', newLayer(await readBody(call)))),
     route('GET', 'layers/:name', (call) => tasks.run('layer', { name: call.names[0] })),
     route('DELETE', 'layers/:name', (call) => tasks.run('removeLayer', { name: call.names[0] })),
     route('POST', 'layers/:name/commit', async (call) => {
       const newName = textIn(await readBody(call), 'newName');
       if (newName !== undefined) refuseReserved(newName);
-      await service.syncMount();
       return tasks.run('commitLayer', { name: call.names[0], newName });
     }),
   ];
@@ -171,19 +165,10 @@ function refuseReserved(name: string): void {
     throw new LcfsError('invalid', `names that begin with "${STAGING_NAME}" belong to the differ of containerd: choose another name`);
 }
 
-/** A parent is sealed by it. */
-async function createLayer({ tasks, syncMount }: Service, layer: NewLayer): Promise<unknown> {
-  if (layer.parent !== undefined) await syncMount();
-  return tasks.run('createLayer', layer);
-}
-
 function contentRoutes(service: Service): Route[] {
   const { tasks } = service;
   return [
-    route('GET', 'layers/:name/diff', async (call) => {
-      await service.syncMount();
-      return stream(tasks, 'diff', { name: call.names[0], base: call.query.get('base') }, call);
-    }),
+    route('GET', 'layers/:name/diff', (call) => stream(tasks, 'diff', { name: call.names[0], base: call.query.get('base') }, call)),
     route('PUT', 'layers/:name/content', (call) => {
       refuseReserved(call.names[0]!);
       return tasks.run('import', { name: call.names[0], parent: call.query.get('parent') }, { input: call.request }, call.signal);
@@ -204,8 +189,7 @@ async function stream(
   return endStream(call.response, contentType);
 }
 
-async function exportTar({ tasks, syncMount }: Service, call: Call): Promise<typeof STREAMED> {
-  await syncMount();
+function exportTar({ tasks }: Service, call: Call): Promise<typeof STREAMED> {
   const args = { name: call.names[0], base: call.query.get('base'), whole: call.query.get('whole') === '1' };
   return stream(tasks, 'export', args, call, 'application/x-tar');
 }

@@ -3,6 +3,7 @@ import { parentPort, workerData, type MessagePort } from 'node:worker_threads';
 import { BlockError, LcfsError } from '../engine/errors.js';
 import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
+import { MappedWrites, type MappedMount } from '../fuse/mapped-writes.js';
 import { announcer } from './announce.js';
 import { TaskChannel } from './channel.js';
 import { contentTasks } from './content-tasks.js';
@@ -13,6 +14,7 @@ export interface TaskWorkerData {
   handle: VolumeHandle;
   /** Number of a /dev/fuse descriptor of the mount's connection. */
   device: number;
+  mapped: MappedMount;
 }
 
 export interface TaskStart {
@@ -27,9 +29,10 @@ export interface TaskStart {
 /** What a task does; what it returns is the answer. Throws LcfsError for what it refuses. */
 type Task = (args: never, channel: TaskChannel) => unknown;
 
-const { handle, device } = workerData as TaskWorkerData;
+const { handle, device, mapped } = workerData as TaskWorkerData;
 const announce = announcer(device);
-const TASKS: Readonly<Record<string, Task>> = { ...volumeTasks(announce), ...contentTasks(announce) };
+const mappedWrites = new MappedWrites(mapped);
+const TASKS: Readonly<Record<string, Task>> = { ...volumeTasks(announce, mappedWrites), ...contentTasks(announce, mappedWrites) };
 
 async function perform(start: TaskStart): Promise<void> {
   const channel = new TaskChannel(start.port, start.slots);

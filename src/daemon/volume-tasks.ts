@@ -7,13 +7,14 @@ import { setSyncInterval } from '../engine/maintenance.js';
 import { dropCleanPages, limitFrames } from '../engine/pager.js';
 import { clearStats, dropStats, readStats, type LayerStats } from '../engine/stats.js';
 import { growVolume } from '../engine/volume.js';
+import type { MappedWrites } from '../fuse/mapped-writes.js';
 import type { NamedLayer } from '../drivers/claims.js';
 import type { Announce } from './announce.js';
 import { surveyLayers } from './gc-survey.js';
 import type { Layer, LayerReport } from './protocol.js';
 
-export const volumeTasks = (announce: Announce) => ({
-  checkpoint: () => ({ generation: checkpoint() }),
+export const volumeTasks = (announce: Announce, mapped: MappedWrites) => ({
+  checkpoint: () => makeDurable(mapped),
   setSyncer: ({ seconds }: { seconds: number }) => ({ seconds: setSyncInterval(seconds) }),
   setCache: ({ bytes }: { bytes: number }) => ({ bytes: limitFrames(Math.floor(bytes / BLOCK_BYTES)) * BLOCK_BYTES }),
   dropCache: () => ({ pages: dropCleanPages() }),
@@ -25,8 +26,8 @@ export const volumeTasks = (announce: Announce) => ({
   layer: ({ name }: { name: string }) => describeLayer(layerInfo(name === GLOBAL_NAME ? GLOBAL_LAYER : name)),
   surveyLayers: () => surveyLayers(),
   removeLost: (layer: NamedLayer) => removeLost(layer, announce),
-  createLayer: (args: NewLayer) => create(args, announce),
-  commitLayer: (args: Committed) => commit(args, announce),
+  createLayer: (args: NewLayer) => create(args, announce, mapped),
+  commitLayer: (args: Committed) => commit(args, announce, mapped),
   removeLayer: ({ name }: { name: string }) => remove(name, announce),
 });
 
@@ -59,7 +60,14 @@ interface NewLayer {
   fsync?: FsyncMode;
 }
 
-function create({ name, parent, quotaBytes, fsync }: NewLayer, announce: Announce): Layer {
+async function makeDurable(mapped: MappedWrites): Promise<{ generation: number }> {
+  await mapped.bringInAll();
+  return { generation: checkpoint() };
+}
+
+/** A parent is sealed by it. */
+async function create({ name, parent, quotaBytes, fsync }: NewLayer, announce: Announce, mapped: MappedWrites): Promise<Layer> {
+  if (parent !== undefined) await mapped.bringIn(parent);
   const index = createLayer(name, { parent, quotaBytes, fsync });
   announce(name);
   return describeLayer(layerInfo(index));
@@ -70,7 +78,8 @@ interface Committed {
   newName?: string;
 }
 
-function commit({ name, newName = name }: Committed, announce: Announce): Layer {
+async function commit({ name, newName = name }: Committed, announce: Announce, mapped: MappedWrites): Promise<Layer> {
+  await mapped.bringIn(name);
   commitLayer(name, newName);
   for (const changed of new Set([name, newName])) announce(changed);
   return describeLayer(layerInfo(newName));

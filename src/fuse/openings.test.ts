@@ -18,6 +18,20 @@ describe('the table of openings', () => {
     assert.equal(table.handleOf(8, 1), 0);
   });
 
+  it('knows which files of which layers are open for reading and writing', () => {
+    const table = new Openings(memory(), 0);
+    table.add(PASSING, 2, 0, 7, 11, 3, 40);
+    const first = table.add(COUNTED, 4, 0, 7, 12, 0, 0);
+    const second = table.add(COUNTED, 6, 0, 7, 12, 0, 0);
+    table.add(COUNTED, 8, 0, 0xffff_fffe, 0xffff_fffd, 0, 0);
+    assert.deepEqual([table.writtenIn(7), table.writtenIn(0xffff_fffe), table.writtenIn(3)], [[12], [0xffff_fffd], []]);
+    assert.deepEqual(table.layersWritten(), [7, 0xffff_fffe]);
+    table.remove(first);
+    assert.deepEqual(table.writtenIn(7), [12]);
+    table.remove(second);
+    assert.deepEqual([table.writtenIn(7), table.layersWritten()], [[], [0xffff_fffe]]);
+  });
+
   it('never takes a later opening for an earlier one', () => {
     const table = new Openings(memory(), 0);
     const first = table.add(COUNTED, 2, 0, 1, 2, 0, 0);

@@ -150,6 +150,24 @@ export class Openings {
     }
   }
 
+  /** Files of a layer that are open for reading and writing. */
+  writtenIn(layer: LayerIndex): Ino[] {
+    const { words } = this;
+    const files = new Set<Ino>();
+    for (let at = atOf(1); at < atOf(this.used() + 1); at += RECORD_WORDS)
+      if ((words[at + FLAGS]! & COUNTED) !== 0 && words[at + LAYER]! >>> 0 === layer) files.add(words[at + INO]! >>> 0);
+    return [...files];
+  }
+
+  /** Layers that have such files. */
+  layersWritten(): LayerIndex[] {
+    const { words } = this;
+    const layers = new Set<LayerIndex>();
+    for (let at = atOf(1); at < atOf(this.used() + 1); at += RECORD_WORDS)
+      if ((words[at + FLAGS]! & COUNTED) !== 0) layers.add(words[at + LAYER]! >>> 0);
+    return [...layers];
+  }
+
   private handle(number: number): number {
     const at = atOf(number);
     return (this.words[at + FLAGS]! | (number << NUMBER_SHIFT) | (this.words[at + GENERATION]! << GENERATION_SHIFT)) >>> 0;

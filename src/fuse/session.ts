@@ -33,6 +33,7 @@ import { contentSession } from './content-session.js';
 import { reapIfForgotten } from './forget.js';
 import { NOTHING_HELD, heldFiles, type HeldFiles } from './held.js';
 import { announceAttributes, announceContents, announceLayer, announceLayerList, askAgain } from './notify.js';
+import type { MappedMount } from './mapped-writes.js';
 import { mapEntries, unmapEntries } from './ring-memory.js';
 import {
   SERVING_VERSION,
@@ -75,6 +76,8 @@ export interface FuseSession {
   readonly connection: number;
   /** Descriptor through which any thread of the process may announce changes (notify.ts). */
   readonly device: number;
+  /** For bringing in what programs wrote through mappings (mapped-writes.ts). */
+  readonly mapped: MappedMount;
   /** Resolves when the connection has ended and all threads are gone. */
   readonly ended: Promise<void>;
   /** To be called after a layer was created, renamed (both names) or removed. */
@@ -258,6 +261,7 @@ class Serving {
       passthrough: contents !== null,
       connection: volume.number,
       device: this.#device,
+      mapped: { mountpoint, device: volume.number, tables: this.#tables },
       ended,
       sharedFiles: () => (this.#hasEnded ? 0 : backings.keys()),
       held: () => (this.#hasEnded ? NOTHING_HELD : heldFiles(this.#tables)),

@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { closeSync, mkdirSync, openSync, readFileSync, readdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Layer, Status } from '../../src/daemon/protocol.js';
 import type { PrivateDocker } from '../../scripts/lib/docker.js';
@@ -14,7 +14,9 @@ import { needCommands } from '../../scripts/lib/packages.js';
 import { run } from '../../scripts/lib/run.js';
 import { assertSame, Engines } from './harness.js';
 import { makeOddRoot } from './odd-root.js';
+import { commitMapped } from './mapped.js';
 import { Registry } from './registry.js';
+import { TEMPORARY, removeTemporary } from './temporary.js';
 
 const HOST_NETWORK = ['--network', 'host'] as const;
 
@@ -36,6 +38,7 @@ before(async () => {
 });
 
 after(() => engines.stop());
+afterEach(() => removeTemporary(docker));
 
 const status = (): Promise<Status> => engines.lcfs.json<Status>('status');
 
@@ -155,26 +158,8 @@ test('diff and commit', async () => {
   assert.match(sizes, /^changed \d+(\.\d+)?k?B \(virtual/m);
 });
 
-test('a commit of a running container has what it wrote through a memory mapping', async () => {
-  await docker.docker('run', '-d', '--name', 'mapped', ...HOST_NETWORK, 'python', 'python3', '-c', MAPPING);
-  for (let tries = 0; !(await docker.docker('logs', 'mapped')).includes('written'); tries++) {
-    assert.ok(tries < 100, 'the container writes');
-    await delay(100);
-  }
-  await docker.docker('commit', 'mapped', 'mapped-image');
-  assert.equal(await runIn(docker, 'mapped-image', 'cat', '/mapped'), 'through the mapping');
-  await docker.docker('rm', '-f', 'mapped');
-});
-
-const MAPPING = `
-import mmap, os, time
-fd = os.open('/mapped', os.O_RDWR | os.O_CREAT)
-os.ftruncate(fd, 19)
-memory = mmap.mmap(fd, 19)
-memory[0:19] = b'through the mapping'
-print('written', flush=True)
-time.sleep(300)
-`;
+test('a commit of a running container has what it wrote through a memory mapping', () =>
+  commitMapped((...args) => docker.docker(...args), 'python', HOST_NETWORK));
 
 test('inspect shows where a container lives', async () => {
   const data = JSON.parse(await docker.docker('inspect', '-f', '{{json .GraphDriver.Data}}', 'changed')) as Record<string, string>;
@@ -215,7 +200,7 @@ test('cp into and out of a container', async () => {
 });
 
 test('start again, exec, rename, pause, restart, volumes', async () => {
-  await docker.docker('run', '-d', '--name', 'first', ...HOST_NETWORK, '-v', '/data', 'busybox', 'sleep', '1000');
+  await docker.docker('run', '-d', '--name', 'first', ...TEMPORARY, ...HOST_NETWORK, '-v', '/data', 'busybox', 'sleep', '1000');
   await docker.docker('rename', 'first', 'server');
   await docker.docker('exec', 'server', 'sh', '-c', 'echo kept > /kept; echo volume > /data/f');
   await docker.docker('pause', 'server');
@@ -288,6 +273,7 @@ test('Docker is stopped and started again, and killed while a container runs', a
     'survivor',
     '--stop-signal',
     'KILL',
+    ...TEMPORARY,
     ...HOST_NETWORK,
     'busybox',
     'sh',
@@ -317,7 +303,7 @@ test('LCFS is stopped and started again while Docker runs, without containers', 
 });
 
 test('LCFS refuses to stop while a container runs', async () => {
-  await docker.docker('run', '-d', '--name', 'user', ...HOST_NETWORK, 'busybox', 'sleep', '1000');
+  await docker.docker('run', '-d', '--name', 'user', ...TEMPORARY, ...HOST_NETWORK, 'busybox', 'sleep', '1000');
   await assert.rejects(engines.lcfs.stop(), /in use/);
   assert.equal(await docker.docker('exec', 'user', 'echo', 'still here'), 'still here');
   await docker.docker('rm', '-f', 'user');

@@ -7,15 +7,16 @@ import assert from 'node:assert/strict';
 import { constants, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { StoreDocker } from '../../scripts/lib/docker-store.js';
 import { debianRoot, DOWNLOADED_FILES } from '../../scripts/lib/images.js';
 import { packImage, pushImage } from '../../scripts/lib/oci.js';
 import { needCommands } from '../../scripts/lib/packages.js';
 import { Stack } from './containerd-harness.js';
 import { assertSame } from './harness.js';
+import { commitMapped } from './mapped.js';
 import { Registry } from './registry.js';
 import { listTar, type ListOptions } from './tar-list.js';
+import { TEMPORARY, removeTemporary } from './temporary.js';
 
 const SETUP_MS = 900_000;
 const CASE_MS = 300_000;
@@ -58,6 +59,8 @@ function check(name: string, work: () => Promise<void>): void {
     } catch (error) {
       console.error(`${stack.logs()}\n--- dockerd\n${docker.log()}`);
       throw error;
+    } finally {
+      await removeTemporary(docker);
     }
   });
 }
@@ -136,7 +139,7 @@ check('run', async () => {
 });
 
 check('start again, exec, rename, pause, restart, cp, volumes', async () => {
-  await docker.docker('run', '-d', '--name', 'first', ...NO_NETWORK, '-v', '/data', 'busybox', 'sleep', '1000');
+  await docker.docker('run', '-d', '--name', 'first', ...TEMPORARY, ...NO_NETWORK, '-v', '/data', 'busybox', 'sleep', '1000');
   await docker.docker('rename', 'first', 'server');
   await docker.docker('exec', 'server', 'sh', '-c', 'echo kept > /kept; echo volume > /data/f');
   await docker.docker('pause', 'server');
@@ -201,26 +204,9 @@ check('diff and commit', async () => {
   assert.equal(await runIn(docker, 'committed', 'cat', '/new/dir/l'), 'y');
 });
 
-check('a commit of a running container has what it wrote through a memory mapping', async () => {
-  await docker.docker('run', '-d', '--name', 'mapped', ...NO_NETWORK, 'python', 'python3', '-c', MAPPING);
-  for (let tries = 0; !(await docker.docker('logs', 'mapped')).includes('written'); tries++) {
-    assert.ok(tries < 100, 'the container writes');
-    await delay(100);
-  }
-  await docker.docker('commit', 'mapped', 'mapped-image');
-  assert.equal(await runIn(docker, 'mapped-image', 'cat', '/mapped'), 'through the mapping');
-  await docker.docker('rm', '-f', 'mapped');
-});
-
-const MAPPING = `
-import mmap, os, time
-fd = os.open('/mapped', os.O_RDWR | os.O_CREAT)
-os.ftruncate(fd, 19)
-memory = mmap.mmap(fd, 19)
-memory[0:19] = b'through the mapping'
-print('written', flush=True)
-time.sleep(300)
-`;
+check('a commit of a running container has what it wrote through a memory mapping', () =>
+  commitMapped((...args) => docker.docker(...args), 'python', NO_NETWORK),
+);
 
 check('save, rmi and load', async () => {
   const file = stack.path('saved.tar');
@@ -288,6 +274,7 @@ check('Docker is stopped and started again, and killed while a container runs', 
     'survivor',
     '--stop-signal',
     'KILL',
+    ...TEMPORARY,
     ...NO_NETWORK,
     'busybox',
     'sh',

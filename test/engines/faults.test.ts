@@ -10,6 +10,7 @@ import { needCommands } from '../../scripts/lib/packages.js';
 import { archive, type EntrySpec } from '../support/archives.js';
 import * as Tar from '../../src/archive/tar-format.js';
 import { Engines } from './harness.js';
+import { TEMPORARY, removeTemporary } from './temporary.js';
 import { limitTests } from '../support/hangs.js';
 
 limitTests(600);
@@ -39,6 +40,7 @@ after(() => engines.stop());
 
 /** Whatever happened, a container can be run. */
 afterEach(async () => {
+  await removeTemporary(docker);
   assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo fine > /f; cat /f'), 'fine');
 });
 
@@ -59,9 +61,20 @@ test('an image that does not fit is refused and leaves nothing behind', async ()
 
 test('a container that fills the volume gets ENOSPC; others can read and remove; the space comes back', async () => {
   const free = (await status()).blocks.free;
-  await docker.docker('run', '-d', '--name', 'reader', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo before > /kept; sleep 1000');
+  await docker.docker(
+    'run',
+    '-d',
+    '--name',
+    'reader',
+    ...TEMPORARY,
+    ...HOST_NETWORK,
+    'busybox',
+    'sh',
+    '-c',
+    'echo before > /kept; sleep 1000',
+  );
   const fill = 'dd if=/dev/urandom of=/big bs=1M; echo status $?; ls -l /bin/busybox > /dev/null && echo still readable';
-  const filled = await docker.docker('run', '--name', 'filler', ...HOST_NETWORK, 'busybox', 'sh', '-c', `(${fill}) 2>&1`);
+  const filled = await docker.docker('run', '--name', 'filler', ...TEMPORARY, ...HOST_NETWORK, 'busybox', 'sh', '-c', `(${fill}) 2>&1`);
   assert.match(filled, /No space left on device/);
   assert.match(filled, /still readable/);
   assert.equal(await docker.docker('exec', 'reader', 'cat', '/kept'), 'before');
@@ -119,7 +132,7 @@ test('LCFS dies while an image comes in: what was acknowledged is there, the res
 });
 
 test('LCFS dies under a running container: Docker starts again and can remove it', async () => {
-  await docker.docker('run', '-d', '--name', 'victim', '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sleep', '1000');
+  await docker.docker('run', '-d', '--name', 'victim', ...TEMPORARY, '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sleep', '1000');
   await engines.lcfs.lcfs('commit');
   await engines.lcfs.kill();
   await engines.lcfs.start();
@@ -131,7 +144,20 @@ test('LCFS dies under a running container: Docker starts again and can remove it
 test('only the process that serves dies: containers go on, Docker can repeat what failed, and what is mounted stays', async () => {
   // Over io_uring a call may be refused at the moment of the death. It has not been done then, so it is made again.
   const count = 'i=0; while :; do i=$((i+1)); until echo $i >> /log; do :; done; sleep 0.02; done';
-  await docker.docker('run', '-d', '--name', 'survivor', '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sh', '-c', count);
+  await docker.docker(
+    'run',
+    '-d',
+    '--name',
+    'survivor',
+    ...TEMPORARY,
+    '--stop-signal',
+    'KILL',
+    ...HOST_NETWORK,
+    'busybox',
+    'sh',
+    '-c',
+    count,
+  );
   for (let deaths = 0; deaths < 2; deaths++) {
     const coming = docker.try('import', await busyboxRoot(), `coming${deaths}`);
     await delay(100);

@@ -4,12 +4,18 @@
  * It says `ready`, then answers orders. When the channel closes, because the test is done or dead, it takes the mount away
  * whatever its state, and ends.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { checkVolume } from '../../src/engine/check.js';
 import { checkpoint } from '../../src/engine/checkpoint.js';
 import { createLayer, findLayer, removeLayer, renameLayer, sealLayer } from '../../src/engine/layers.js';
+import { lockExclusive, unlockExclusive } from '../../src/engine/locks.js';
 import { dropCleanPages } from '../../src/engine/pager.js';
+import { acquireSlot, releaseSlot, slotLockWord } from '../../src/engine/slots.js';
 import { clearStats, readStats } from '../../src/engine/stats.js';
 import { closeVolume, formatVolume, openVolume } from '../../src/engine/volume.js';
+import { MappedWrites } from '../../src/fuse/mapped-writes.js';
+import { Openings } from '../../src/fuse/openings.js';
+import { OPENINGS_AT } from '../../src/fuse/tables.js';
 import { startFuse, type FuseSession, type StopOptions, type Transport } from '../../src/fuse/session.js';
 import { LcfsError } from '../../src/engine/errors.js';
 import { exitNow } from '../../src/linux/libc.js';
@@ -24,6 +30,11 @@ export type Order =
   /** Lets go what the kernel has cached of the device, with `cool` also our own pages. */
   | { readonly order: 'cool' | 'coolDevice' }
   | { readonly order: 'check' | 'count' }
+  /**
+   * Brings in what was written to a layer through mappings; `blocked`: while nothing can be changed in the layer for a second.
+   * `forgetful`: as if the table of openings had been too small.
+   */
+  | { readonly order: 'bringIn'; readonly name: string; readonly blocked?: boolean; readonly forgetful?: boolean }
   /** Counts the requests of a layer from zero, or tells how many there were by kind. */
   | { readonly order: 'clearRequests' | 'countRequests'; readonly layer: string };
 
@@ -44,6 +55,8 @@ export interface Report {
   /** Requests by kind. */
   readonly counts?: Readonly<Record<string, number>>;
   readonly refusedOpens?: number;
+  /** Whether it was said that all is there while nothing could come. */
+  readonly early?: boolean;
 }
 
 const [volume, mountpoint, transport, bytes, cache, passthrough] = process.argv.slice(2) as [
@@ -74,12 +87,33 @@ async function obey(order: Order): Promise<Report> {
   if (order.order === 'count')
     return { kind: 'done', sharedFiles: session.sharedFiles(), keptIds: session.held().kept, reads: countReads() };
   if (order.order === 'countRequests') return requestsOf(order.layer);
+  if (order.order === 'bringIn') return { kind: 'done', early: await bringIn(order) };
   if (order.order === 'clearRequests') clearStats(findLayer(order.layer));
   else if (order.order === 'cool' || order.order === 'coolDevice') cool(order.order === 'cool');
   else if (order.order === 'start') await start();
   else if (order.order === 'stop') await session.stop(order.options);
   else changeLayer(order);
   return { kind: 'done' };
+}
+
+async function bringIn({ name, blocked, forgetful }: Order & { order: 'bringIn' }): Promise<boolean> {
+  const { tables } = session.mapped;
+  if (forgetful === true) new Openings(tables.memory, tables.at + OPENINGS_AT).lose();
+  const slot = blocked === true ? acquireSlot(findLayer(name)) : 0;
+  if (slot !== 0) lockExclusive(slotLockWord(slot));
+  let isIn = false;
+  const brought = new MappedWrites(session.mapped).bringIn(name).then(() => (isIn = true));
+  brought.catch(() => {});
+  if (slot !== 0) await delay(1000);
+  const early = slot !== 0 && isIn;
+  if (slot !== 0) unblock(slot);
+  await brought;
+  return early;
+}
+
+function unblock(slot: number): void {
+  unlockExclusive(slotLockWord(slot));
+  releaseSlot(slot);
 }
 
 function countReads(): number {

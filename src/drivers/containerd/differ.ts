@@ -33,8 +33,8 @@ export interface DifferContext {
   snapshotter: Snapshotter;
   /** Performs a task beside this thread. */
   run: (task: DiffTask, signal: AbortSignal) => Promise<Result>;
-  /** Brings what programs wrote through memory mappings into the volume. */
-  syncMount: () => Promise<void>;
+  /** Brings what programs wrote to a layer through memory mappings into the volume (fuse/mapped-writes.ts). */
+  bringIn: (layer: string) => Promise<void>;
   /** Begins to write data out, so that the commit has less to wait for. */
   startFlush: () => void;
   /** Makes everything durable. */
@@ -88,10 +88,10 @@ export class Differ {
     if (request.sourceDateEpoch !== null) throw unimplemented('times are not changed here');
     const layer = this.#layerOf(request.right);
     const base = request.left.length === 0 ? null : baseOf(this.#layerOf(request.left), layer);
-    if (layer.state === 'writable') await this.#context.syncMount();
     const mediaType = request.mediaType === '' ? TAR_GZIP : request.mediaType;
     const { ref, labels } = request;
     const names = base === null ? [layer.name] : [layer.name, base];
+    for (const name of names) await this.#context.bringIn(name);
     const store = this.#storeFor(call, layer);
     const task = { kind: 'compare', layer: layer.name, base, mediaType, ref, labels, store } as const;
     return { mediaType, ...(await holding(names, () => this.#context.run(task, call.signal))) };

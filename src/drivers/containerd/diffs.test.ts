@@ -1,7 +1,7 @@
 /** The differ as containerd sees it: gRPC calls on a unix socket; its threads work on a volume in a temporary file. */
 import assert from 'node:assert/strict';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { gunzipSync, gzipSync } from 'node:zlib';
@@ -38,7 +38,7 @@ class Setup {
   readonly folder: string;
   readonly containerd = new FakeContainerd();
   client!: TestClient;
-  synced = 0;
+  readonly broughtIn: string[] = [];
   #handle!: VolumeHandle;
   #pool!: DiffPool;
   #server!: RunningServer;
@@ -56,13 +56,15 @@ class Setup {
     this.#pool = new DiffPool(this.#handle, 2);
     const service = new Service(() => {});
     const makeDurable = async (): Promise<void> => void checkpoint();
-    const snapshotter = new Snapshotter({ mountpoint: MOUNTPOINT, checkpoint: makeDurable, durable: makeDurable, announce: () => {} });
+    const bringIn = async (layer: string): Promise<void> => void this.broughtIn.push(layer);
+    const durable = { checkpoint: makeDurable, durable: makeDurable };
+    const snapshotter = new Snapshotter({ mountpoint: MOUNTPOINT, bringIn, ...durable, announce: () => {} });
     const differ = new Differ({
       mountpoint: MOUNTPOINT,
       address: this.address,
       snapshotter,
       run: (task, signal) => this.#pool.run(task, signal),
-      syncMount: async () => void this.synced++,
+      bringIn,
       startFlush: () => {},
       checkpoint: makeDurable,
     });
@@ -421,6 +423,7 @@ test('the difference of two layers becomes a blob', () =>
     const right = await setup.prepare('b', 'c');
     put(layerOf(right), make(layerOf(right), ROOT, 'three'), 0, Buffer.from('3'));
     remove(layerOf(right), ROOT, 'one');
+    setup.broughtIn.length = 0;
 
     const result = await setup.diff(left, right, { ref: 'my-ref', labels: { mine: 'yes' } });
     assert.equal(result.mediaType, TAR_GZIP);
@@ -428,7 +431,11 @@ test('the difference of two layers becomes a blob', () =>
     assert.equal(blob.bytes.length, result.size);
     const tar = gunzipSync(blob.bytes);
     assert.deepEqual(blob.labels, { mine: 'yes', [UNCOMPRESSED]: digestOf(tar) });
-    assert.deepEqual([setup.synced, setup.containerd.open.size, setup.containerd.leases.length], [1, 0, 1]);
+    assert.deepEqual(
+      setup.broughtIn,
+      [right, left].map(([mount]) => basename(mount!.source!)),
+    );
+    assert.deepEqual([setup.containerd.open.size, setup.containerd.leases.length], [0, 1]);
     assert.deepEqual(setup.containerd.headers.get('containerd-lease'), setup.containerd.leases);
     assert.deepEqual(setup.containerd.headers.get('containerd-namespace'), ['moby']);
 

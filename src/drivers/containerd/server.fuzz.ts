@@ -179,7 +179,7 @@ export async function fuzzContainerdServer(options: FuzzOptions): Promise<FuzzFi
   const folder = mkdtempSync(join(tmpdir(), 'lcfs-fuzz-'));
   const socket = join(folder, 's');
   const nothing = async (): Promise<void> => {};
-  const snapshotter = new Snapshotter({ mountpoint: '/mnt', checkpoint: nothing, durable: nothing, announce: () => {} });
+  const snapshotter = new Snapshotter({ mountpoint: '/mnt', bringIn: nothing, checkpoint: nothing, durable: nothing, announce: () => {} });
   let tasks = 0;
   const run = async (): Promise<{ digest: string; size: number }> => {
     await delay(tasks % 3);
@@ -195,7 +195,7 @@ export async function fuzzContainerdServer(options: FuzzOptions): Promise<FuzzFi
       address: '',
       snapshotter,
       run: run as never,
-      syncMount: nothing,
+      bringIn: nothing,
       startFlush: () => {},
       checkpoint: nothing,
     }),

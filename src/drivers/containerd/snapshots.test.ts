@@ -27,6 +27,7 @@ class Setup {
   readonly folder: string;
   readonly socket: string;
   readonly announced: string[] = [];
+  readonly broughtIn: string[] = [];
   checkpoints = 0;
   logWrites = 0;
   client!: TestClient;
@@ -45,8 +46,9 @@ class Setup {
       makeDurable();
       this.logWrites++;
     };
+    const bringIn = async (layer: string): Promise<void> => void this.broughtIn.push(`${layer} ${layerInfo(layer).state}`);
     const announce = (name: string): void => void this.announced.push(name);
-    addSnapshots(service, new Snapshotter({ mountpoint: MOUNTPOINT, checkpoint, durable, announce }));
+    addSnapshots(service, new Snapshotter({ mountpoint: MOUNTPOINT, bringIn, checkpoint, durable, announce }));
     this.#server = await serve(service, await makeSocket(this.socket));
     this.client = new TestClient(this.socket);
   }
@@ -158,6 +160,7 @@ test('life of a snapshot', () =>
     assert.ok(make(findLayer('ctr~ns~1~a'), ROOT, 'file') > 0);
     await setup.commit('ns/2/c', 'ns/1/a', { two: '2' });
     assert.equal(setup.checkpoints, 1);
+    assert.deepEqual(setup.broughtIn, ['ctr~ns~1~a writable'], 'what was mapped comes in before the layer is sealed');
     assert.equal(layerInfo('ctr~ns~2~c').state, 'sealed');
     await assert.rejects(setup.stat('ns/1/a'), fails(status.NOT_FOUND));
     const committed = await setup.stat('ns/2/c');

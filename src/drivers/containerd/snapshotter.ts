@@ -79,6 +79,8 @@ import { SnapshotIndex, type Entry } from './snapshot-index.js';
 export interface SnapshotterContext {
   /** Where the volume is mounted. */
   mountpoint: string;
+  /** Brings what programs wrote to a layer through memory mappings into the volume (fuse/mapped-writes.ts). */
+  bringIn: (layer: string) => Promise<void>;
   /** Makes everything durable, with a checkpoint: for what has much data. */
   checkpoint: () => Promise<void>;
   /** Makes everything durable with a write of the log. */
@@ -191,7 +193,14 @@ export class Snapshotter {
     return this.#index.get(proper) === undefined ? proper : key;
   }
 
-  async commit({ name, key, labels, parent }: CommitRequest): Promise<void> {
+  async commit(request: CommitRequest): Promise<void> {
+    const entry = this.#index.get(request.key);
+    if (entry?.kind === 'active') await this.#context.bringIn(this.#layerOf(entry).name);
+    this.#commit(request);
+    await this.#context.checkpoint();
+  }
+
+  #commit({ name, key, labels, parent }: CommitRequest): void {
     checkKey(name);
     const present = this.#index.get(name);
     if (present !== undefined && this.#index.chainOf(present.layer) === undefined) throw exists(`snapshot "${name}" exists already`);
@@ -200,7 +209,6 @@ export class Snapshotter {
     if (parent !== '' && parent !== entry.parent) throw invalid(`snapshot "${key}" has another parent than "${parent}"`);
     const created = now();
     this.#settle(entry, { key: name, kind: 'committed', parent: entry.parent, labels: checkLabels(labels), created, updated: created });
-    await this.#context.checkpoint();
   }
 
   /** Seals the snapshot's layer, or gives it up for one with the same contents. */

@@ -11,10 +11,10 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { makeDurable } from '../../engine/durability.js';
 import { checkpointForCaller } from '../../engine/maintenance.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
+import { MappedWrites, type MappedMount } from '../../fuse/mapped-writes.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { duplicate } from '../../linux/descriptors.js';
 import { close } from '../../linux/libc.js';
-import { syncFileSystem } from '../../linux/syncfs.js';
 import { shared } from '../sharing.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { DiffPool } from './diff-pool.js';
@@ -39,6 +39,7 @@ export interface ContainerdWorkerData {
   address: string;
   /** A /dev/fuse descriptor of the mount's connection. */
   device: number;
+  mapped: MappedMount;
 }
 
 /** Diffs at the same time; more of them would not be faster. */
@@ -54,7 +55,8 @@ const flush = promisify(fdatasync);
 const pool = new DiffPool(data.handle, Math.min(DIFF_THREADS_MAX, availableParallelism()));
 
 const run = (task: DiffTask, signal: AbortSignal): Promise<Result> => pool.run(task, signal);
-const syncMount = (): Promise<void> => syncFileSystem(data.mountpoint);
+const mapped = new MappedWrites(data.mapped);
+const bringIn = (layer: string): Promise<void> => mapped.bringIn(layer);
 /** What fails here fails again, and is reported, when it is waited for. */
 const startFlush = (): void => void flush(data.handle.fd).catch(() => {});
 
@@ -69,13 +71,14 @@ async function start(): Promise<void> {
   const { mountpoint, address } = data;
   const snapshotter = new Snapshotter({
     mountpoint,
+    bringIn,
     checkpoint: completeCheckpoint,
     durable: shared(makeDurable),
     announce: (name) => announceLayer(device, name),
   });
   const service = new Service(log);
   addSnapshots(service, snapshotter);
-  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, syncMount, startFlush, checkpoint: completeCheckpoint }));
+  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, bringIn, startFlush, checkpoint: completeCheckpoint }));
   const server = await serve(service, data.listener);
   const claims = new SnapshotClaims(snapshotter, { socket: data.socket, address });
   listenToDaemon(parentPort!, claims, (graceMs) => void stop(server, graceMs));

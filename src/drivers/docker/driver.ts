@@ -66,8 +66,8 @@ export interface DriverContext {
   firstNewLayer: number;
   /** Memory file for what outlives the process; null: there is none. */
   notes: number | null;
-  /** Brings what programs wrote through memory mappings into the volume. */
-  syncMount: () => Promise<void>;
+  /** Brings what programs wrote to a layer through memory mappings into the volume (fuse/mapped-writes.ts). */
+  bringIn: (layer: string) => Promise<void>;
   /** Makes everything durable, with a checkpoint: for what has much data. */
   checkpoint: () => Promise<void>;
   /** Makes everything durable with a write of the log. */
@@ -138,7 +138,7 @@ export class GraphDriver implements ClaimingDriver {
     const id = idOf(request);
     return this.#turns.run({ alone: [id], shared: [parent] }, async () => {
       // The parent is sealed now; a running container must not lose what it wrote through a mapping.
-      if (this.#holds.count(parent) > 0) await this.#context.syncMount();
+      if (parent !== '') await this.#context.bringIn(parent);
       if (!this.#isRepeated(id, parent, properties)) createLayer(id, { ...(parent !== '' && { parent }), ...options, properties });
       this.#uses.note(id);
       if (parent === '') this.#giveRoot(id);
@@ -331,8 +331,8 @@ export class GraphDriver implements ClaimingDriver {
     const id = idOf(request);
     const base = request.parent === '' ? null : request.parent;
     return this.#turns.run({ shared: [id, request.parent] }, async () => {
-      await this.#context.syncMount();
       const held = base === null ? [id] : [id, base];
+      for (const name of held) await this.#context.bringIn(name);
       for (const name of held) layerInfo(name); // throws for one that is not there before any is held
       for (const name of held) holdLayer(name);
       try {

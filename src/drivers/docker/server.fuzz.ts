@@ -137,7 +137,7 @@ export async function fuzzDockerServer(options: FuzzOptions): Promise<FuzzFigure
     written: () => {},
     announce: () => {},
   };
-  const server = makeServer(new GraphDriver({ ...context, syncMount: nothing, checkpoint: nothing, durable: nothing }), () => {});
+  const server = makeServer(new GraphDriver({ ...context, bringIn: nothing, checkpoint: nothing, durable: nothing }), () => {});
   await serveSocket(server.http, await makeSocket(socket));
   const figures = await runCases(options, async (random, seed) => {
     const connections = Array.from({ length: 1 + random.below(4) }, () =>

@@ -34,7 +34,7 @@ before(async () => {
     transport: 'test',
     firstNewLayer: W[NEXT_LAYER]!,
     notes: null,
-    syncMount: async () => void events.push('sync'),
+    bringIn: async (layer) => void events.push(`bring in ${layer}`),
     checkpoint: async () => void events.push('checkpoint'),
     durable: async () => void events.push('durable'),
     written: () => undefined,
@@ -269,7 +269,7 @@ test('a mounted layer is counted, not removed, and its last changes are fetched 
   assert.match((await call('Remove', { ID: 'c' })).Err!, /in use/);
   events.length = 0;
   await succeed('Create', { ID: 'd', Parent: 'c' });
-  assert.deepEqual(events, ['sync', 'announce d']);
+  assert.deepEqual(events, ['bring in c', 'announce d']);
   await succeed('Put', { ID: 'c' });
   await succeed('Put', { ID: 'c' });
   await succeed('Put', { ID: 'never' });
@@ -319,7 +319,7 @@ test('ApplyDiff, Changes, DiffSize, Diff', async () => {
   events.length = 0;
   const diff = await send('POST', '/GraphDriver.Diff', '{"ID":"run","Parent":"base"}');
   assert.equal(diff.status, 200);
-  assert.deepEqual(events, ['sync']);
+  assert.deepEqual(events, ['bring in run', 'bring in base']);
   await succeed('Create', { ID: 'copy', Parent: 'base' });
   assert.deepEqual(await apply('copy', diff.body), { Size: 5 });
   assert.equal(contentOf('copy', 'new'), '12345');
@@ -332,7 +332,7 @@ test('a layer that BuildKit wrote into is durable before its diff is read', asyn
   make(indexOf('step'), ROOT, 'written');
   events.length = 0;
   await send('POST', '/GraphDriver.Diff', '{"ID":"step"}');
-  assert.deepEqual(events, ['sync', 'checkpoint']);
+  assert.deepEqual(events, ['bring in step', 'checkpoint']);
   await succeed('Remove', { ID: 'step' });
 });
 
@@ -524,7 +524,7 @@ test("a container's layers are durable before Docker writes down that it has the
   events.length = 0;
   await succeed('CreateReadWrite', { ID: 'c-init' });
   await succeed('CreateReadWrite', { ID: 'c', Parent: 'c-init' });
-  assert.deepEqual(events, ['announce c-init', 'announce c', 'durable']);
+  assert.deepEqual(events, ['announce c-init', 'bring in c-init', 'announce c', 'durable']);
   for (const id of ['c', 'c-init']) await succeed('Remove', { ID: id });
 });
 
@@ -534,7 +534,7 @@ test('with the files of Docker on the volume itself, a layer need not be made du
   events.length = 0;
   await apply('image', tarOf('x', 'x'));
   await succeed('CreateReadWrite', { ID: 'c', Parent: 'image' });
-  assert.deepEqual(events, ['announce c']);
+  assert.deepEqual(events, ['bring in image', 'announce c']);
   for (const id of ['c', 'image']) await succeed('Remove', { ID: id });
   await succeed('Init', { Home: '/elsewhere' });
 });

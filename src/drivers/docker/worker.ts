@@ -13,11 +13,11 @@ import { NEXT_LAYER } from '../../engine/arena.js';
 import { makeDurable } from '../../engine/durability.js';
 import { checkpointForCaller } from '../../engine/maintenance.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
+import { MappedWrites, type MappedMount } from '../../fuse/mapped-writes.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { W } from '../../layout/memory.js';
 import { duplicate } from '../../linux/descriptors.js';
 import { close } from '../../linux/libc.js';
-import { syncFileSystem } from '../../linux/syncfs.js';
 import { WriteOut } from '../../linux/writeout.js';
 import { shared } from '../sharing.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
@@ -39,11 +39,14 @@ export interface DockerWorkerData {
   transport: string;
   /** A /dev/fuse descriptor of the mount's connection. */
   device: number;
+  mapped: MappedMount;
 }
 
 const data = workerData as DockerWorkerData;
 /** Of our own, because the mount goes, and closes its descriptor, before this thread ends. */
 const device = duplicate(data.device);
+
+const mapped = new MappedWrites(data.mapped);
 
 const post = (message: DriverMessage): void => parentPort!.postMessage(message);
 const log: Log = (level, message) => post({ kind: 'log', level, message });
@@ -55,7 +58,7 @@ function makeContext(): DriverContext {
     transport: data.transport,
     firstNewLayer: W[NEXT_LAYER]!,
     notes: data.notes,
-    syncMount: () => syncFileSystem(data.mountpoint),
+    bringIn: (layer) => mapped.bringIn(layer),
     checkpoint: completeCheckpoint,
     durable: shared(makeDurable),
     written: (bytes) => writeOut.written(bytes),
