@@ -12,7 +12,7 @@ interface ScrubFlags extends JsonOptions {
 const NOTES = `
 Everything in use is read from the device once a week and compared with its checksums, no faster than the rate says, so that
 what the device forgets is found in time. What is damaged is logged with its layer and path; what is still good in memory is
-written again. The rate is set when the daemon starts (lcfs daemon --scrub-rate) or here; 0 is off.`;
+written again. When the last pass ended, and how far this one is, is kept with the volume: after a restart it goes on. The rate is set when the daemon starts (lcfs daemon --scrub-rate) or here; 0 is off.`;
 
 export function scrubCommand(): Command {
   const command = new Command('scrub')
@@ -43,9 +43,10 @@ export function scrubText(scrub: Scrub): string {
   return [rate, runningText(scrub), lastText(scrub)].filter((part) => part !== '').join('; ');
 }
 
-function runningText({ running, doneBytes, totalBytes, damagedBlocks, mendedBlocks }: Scrub): string {
-  if (!running) return '';
-  return `${formatSize(doneBytes)} of ${formatSize(totalBytes)} read, ${findings(damagedBlocks, mendedBlocks)}`;
+function runningText({ running, waiting, doneBytes, totalBytes, damagedBlocks, mendedBlocks }: Scrub): string {
+  if (!running && !waiting) return '';
+  const text = `${formatSize(doneBytes)} of ${formatSize(totalBytes)} read, ${findings(damagedBlocks, mendedBlocks)}`;
+  return running ? text : `${text}, goes on in a few minutes`;
 }
 
 function findings(damaged: number, mended: number): string {

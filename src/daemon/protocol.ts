@@ -136,6 +136,8 @@ export interface Scrub {
   /** Bytes a second; 0: off. */
   rate: number;
   running: boolean;
+  /** Whether a pass that was cut off by a restart goes on soon. */
+  waiting: boolean;
   /** Of the pass that runs, or of the last one: what was read, and what was in use when it began. */
   doneBytes: number;
   totalBytes: number;

@@ -2,14 +2,15 @@ import assert from 'node:assert/strict';
 import { closeSync, openSync, readFileSync, writeSync } from 'node:fs';
 import { test } from 'node:test';
 import { ROOT, closeTestVolume, find, get, make, openTestVolume, put, remove, testVolumePath } from '../../test/support/files.js';
-import { PAGE_MAGIC } from '../layout/constants.js';
+import { GLOBAL_LAYER, PAGE_MAGIC } from '../layout/constants.js';
 import { dropPages } from '../linux/page-cache.js';
 import { checkpoint } from './checkpoint.js';
-import { createLayer, removeLayer } from './layers.js';
+import { createLayer, removeLayer, updateLayer } from './layers.js';
+import { flushLog } from './log-device.js';
 import { reclaimAll } from './maintenance.js';
 import { dropCleanPages } from './pager.js';
-import { cancelScrub, scrubInfo, scrubOnce, setScrubRate, startScrub } from './scrub.js';
-import { currentVolume } from './volume.js';
+import { cancelScrub, endScrub, recallScrub, scrubInfo, scrubOnce, setScrubRate, startScrub } from './scrub.js';
+import { abandonVolume, closeVolume, currentVolume, openVolume } from './volume.js';
 
 const FAST = 2 ** 40;
 
@@ -131,6 +132,75 @@ test('what changes or goes while it is scrubbed is no damage', () => {
   }
   assert.ok(rests > 3, `${rests} rests`);
   assert.equal(scrubInfo().damagedBlocks, 0);
+  closeTestVolume();
+});
+
+/** A pass that is ended by `endScrub` when it rests for the third time. */
+function scrubUntilStopped(): void {
+  const originalWait = Atomics.wait;
+  let rests = 0;
+  Atomics.wait = (() => {
+    if (rests++ === 2) endScrub();
+    return 'timed-out';
+  }) as unknown as typeof originalWait;
+  try {
+    setScrubRate(1 << 30);
+    assert.equal(scrubOnce(), false);
+  } finally {
+    Atomics.wait = originalWait;
+  }
+}
+
+/** Opens the test volume anew, after an end in order or a death. */
+function openAgain(inOrder: boolean): void {
+  if (inOrder) closeVolume();
+  else {
+    assert.ok(flushLog());
+    abandonVolume();
+  }
+  openVolume(testVolumePath(), { cacheBytes: 16 << 20 });
+}
+
+for (const inOrder of [true, false]) {
+  test(`a pass goes on after ${inOrder ? 'a stop' : 'a death'}, and what the last one found is known`, () => {
+    fill(openTestVolume(), 300);
+    checkpoint();
+    scrubUntilStopped();
+    const { doneBytes, totalBytes } = scrubInfo();
+    openAgain(inOrder);
+    const place = recallScrub();
+    assert.ok(place !== null);
+    const waiting = scrubInfo();
+    assert.deepEqual([waiting.waiting, waiting.doneBytes, waiting.totalBytes], [true, doneBytes, totalBytes]);
+    assert.ok(doneBytes > 0 && doneBytes < totalBytes / 2, `${doneBytes} of ${totalBytes}`);
+    setScrubRate(FAST);
+    assert.equal(scrubOnce(place), true);
+    const ended = scrubInfo();
+    // Nothing is left out; the batch that was cut off is read once more.
+    assert.ok(ended.doneBytes >= totalBytes - 2 * 4096 && ended.damagedBlocks === 0, `${ended.doneBytes} of ${totalBytes}`);
+    openAgain(inOrder);
+    assert.equal(recallScrub(), null);
+    assert.deepEqual({ ...scrubInfo(), passes: 1 }, { ...ended, rate: 0, doneBytes: 0, totalBytes: 0 });
+    closeTestVolume();
+  });
+}
+
+test('what is kept of a pass and means nothing is taken for nothing', () => {
+  openTestVolume();
+  const bad = [
+    '',
+    'null',
+    '{',
+    '7',
+    '{"ended":1,"found":2,"pass":{}}',
+    '{"ended":1,"found":2,"pass":{"layer":1,"key":[1]}}',
+    '{"pass":null}',
+  ];
+  for (const text of bad) {
+    updateLayer(GLOBAL_LAYER, { properties: { 'lcfs.scrub': text } });
+    assert.equal(recallScrub(), null);
+    assert.equal(scrubInfo().lastEnded, null);
+  }
   closeTestVolume();
 });
 

@@ -13,6 +13,9 @@
  * Only what a complete checkpoint refers to is looked at: nothing overwrites that, so a good copy in memory – a page in the
  * cache, data in the kernel's – is what ought to be on the device, and is written there again (`mended`).
  *
+ * When the last pass ended, and how far the one is that runs, is kept with the volume as a property of the global layer (`Kept`). So a
+ * pass that a stop or a death cuts off goes on where it was, or a few minutes before.
+ *
  * What cannot be read is logged with layer and path, at most LOGGED_MAX times a pass, and counted. Tree pages that are not in
  * memory come into the cache on the way; data does not.
  */
@@ -53,6 +56,7 @@ import {
   CATALOG_ROOT,
   CHECKPOINT_LOCK,
   CHECKPOINT_MUTEX,
+  CREATED,
   FREE_BLOCKS,
   GENERATION,
   SCRUB_BELL,
@@ -75,7 +79,7 @@ import { findInCatalog, useCatalog } from './catalog.js';
 import { readBlocks, readBlocksDirect, writeBlocks } from './device.js';
 import { BlockError, LcfsError } from './errors.js';
 import { extentStart, extentSum, seekExtent } from './extents.js';
-import { layerIndices, layerInfo } from './layers.js';
+import { layerIndices, layerInfo, updateLayer } from './layers.js';
 import { namesOf } from './link-names.js';
 import { lockShared, unlockShared } from './locks.js';
 import { abandon, beginRead, end, opRecord } from './operation.js';
@@ -89,8 +93,12 @@ import { childIndex, pageCount, pageLevel, pinPointer, recordAt, recordType, rel
 const BATCH_BLOCKS = 256;
 const LOGGED_MAX = 100;
 const PATH_DEPTH_MAX = 64;
-/** A pass begins this long after the volume was opened, when others are done with their starting, and then once a week. */
-const FIRST_PASS_MS = 3_600_000;
+/** Nothing begins or goes on before others are done with their starting. */
+const START_MS = 300_000;
+/** How often it is kept how far a pass is: a death costs so much of it, and each time a checkpoint. */
+const KEEP_MS = 300_000;
+const SCRUB_PROPERTY = 'lcfs.scrub';
+/** A pass begins a week after the last one ended, or after the volume was formatted. */
 const PASS_MS = 7 * 24 * 3_600_000;
 /** Longest sleep: Atomics.wait takes any number, but a clock may jump. */
 const SLEEP_MS_MAX = 60_000;
@@ -101,6 +109,8 @@ const BLOCKS_PER_REST = 64;
 /** SCRUB_STATE. */
 const IDLE = 0;
 const RUNNING = 1;
+/** A pass that was cut off will go on. */
+const WAITING = 2;
 /** SCRUB_ORDER: what a command asked for. */
 const START = 1;
 const CANCEL = 2;
@@ -109,31 +119,34 @@ export interface ScrubInfo {
   /** Bytes a second; 0: off. */
   rate: number;
   running: boolean;
-  /** Of the pass that runs, or of the last one. */
+  /** Whether a pass that was cut off by a restart goes on soon. */
+  waiting: boolean;
+  /** Of the pass that runs or waits, or of the last one. */
   doneBytes: number;
   /** What was in use when it began. */
   totalBytes: number;
   /** Blocks that could not be read in it, and those that were written again from memory. */
   damagedBlocks: number;
   mendedBlocks: number;
-  /** Complete passes since the volume was opened, when the last one ended, and what it found; null: none. */
+  /** Complete passes since the volume was opened. When the last one ended, and what it found; null: there never was one. */
   passes: number;
   lastEnded: Date | null;
   lastDamagedBlocks: number | null;
 }
 
 export function scrubInfo(): ScrubInfo {
-  const passes = W[SCRUB_PASSES]!;
+  const isEver = W[SCRUB_ENDED] !== 0;
   return {
     rate: W[SCRUB_RATE_KIB]! * 1024,
     running: W[SCRUB_STATE] === RUNNING,
+    waiting: W[SCRUB_STATE] === WAITING,
     doneBytes: Math.min(W[SCRUB_DONE]!, W[SCRUB_TOTAL]!) * BLOCK_BYTES,
     totalBytes: W[SCRUB_TOTAL]! * BLOCK_BYTES,
     damagedBlocks: W[SCRUB_DAMAGED]!,
     mendedBlocks: W[SCRUB_MENDED]!,
-    passes,
-    lastEnded: passes === 0 ? null : new Date(W[SCRUB_ENDED]! * 1000),
-    lastDamagedBlocks: passes === 0 ? null : W[SCRUB_FOUND]!,
+    passes: W[SCRUB_PASSES]!,
+    lastEnded: isEver ? new Date(W[SCRUB_ENDED]! * 1000) : null,
+    lastDamagedBlocks: isEver ? W[SCRUB_FOUND]! : null,
   };
 }
 
@@ -148,7 +161,7 @@ export function setScrubRate(bytes: number): void {
   ring();
 }
 
-/** Begins a pass now, unless one runs. Throws LcfsError('state') at a rate of 0. */
+/** Begins a pass now, or goes on with one that was cut off, unless one runs. Throws LcfsError('state') at a rate of 0. */
 export function startScrub(): void {
   if (W[SCRUB_RATE_KIB] === 0) throw new LcfsError('state', 'scrubbing is off: set a rate, as in lcfs scrub start --rate 50M');
   if (W[SCRUB_STATE] !== RUNNING) Atomics.store(I, SCRUB_ORDER, START);
@@ -169,32 +182,118 @@ export function endScrub(): void {
 
 class Cancelled extends Error {}
 
+/** Where a pass goes on: a tree, and a key in it. */
+export interface Place {
+  readonly layer: LayerIndex;
+  readonly key: Key;
+}
+
+const BEGINNING: Place = { layer: CATALOG_OWNER, key: LOWEST };
+
+/** What is kept with the volume. */
+interface Kept {
+  /** When the last complete pass ended, in seconds since 1970, and what it found; 0: there was none. */
+  ended: number;
+  found: number;
+  /** The pass that is not complete, in blocks; null: there is none. */
+  pass: { layer: number; key: number[]; done: number; total: number; damaged: number; mended: number } | null;
+}
+
+/** Takes up what an earlier opening left. Returns where its pass goes on; null if that was complete. */
+export function recallScrub(): Place | null {
+  const kept = readKept();
+  if (kept === null) return null;
+  W[SCRUB_ENDED] = kept.ended;
+  W[SCRUB_FOUND] = kept.found;
+  if (kept.pass === null) return null;
+  const { layer, key, done, total, damaged, mended } = kept.pass;
+  W[SCRUB_DONE] = done;
+  W[SCRUB_TOTAL] = total;
+  W[SCRUB_DAMAGED] = damaged;
+  W[SCRUB_MENDED] = mended;
+  W[SCRUB_STATE] = WAITING;
+  return { layer: layer >>> 0, key: [key[0]! >>> 0, key[1]! >>> 0, key[2]! >>> 0, key[3]! >>> 0] };
+}
+
+/** Null if there is nothing that can be understood: scrubbing begins anew then. */
+function readKept(): Kept | null {
+  try {
+    const text = layerInfo(GLOBAL_LAYER).properties[SCRUB_PROPERTY];
+    const kept = text === undefined ? null : (JSON.parse(text) as Kept | null);
+    return kept !== null && isKept(kept) ? kept : null;
+  } catch (error) {
+    if (error instanceof LcfsError || error instanceof SyntaxError) return null;
+    throw error;
+  }
+}
+
+function isKept({ ended, found: damaged, pass }: Kept): boolean {
+  const numbers = pass === null ? [] : [pass?.layer, pass?.done, pass?.total, pass?.damaged, pass?.mended, ...keyWords(pass?.key)];
+  return [ended, damaged, ...numbers].every((value) => Number.isInteger(value));
+}
+
+function keyWords(key: unknown): unknown[] {
+  return Array.isArray(key) && key.length === 4 ? key : [null];
+}
+
+/** Keeps how far the pass is; null: it is complete, or was given up. A volume that takes no changes keeps nothing. */
+function keep(place: Place | null): void {
+  keepAt = performance.now() + KEEP_MS;
+  const at = place === null ? null : { layer: place.layer, key: [...place.key] };
+  const counts = { done: W[SCRUB_DONE]!, total: W[SCRUB_TOTAL]!, damaged: W[SCRUB_DAMAGED]!, mended: W[SCRUB_MENDED]! };
+  const kept: Kept = { ended: W[SCRUB_ENDED]!, found: W[SCRUB_FOUND]!, pass: at === null ? null : { ...at, ...counts } };
+  try {
+    updateLayer(GLOBAL_LAYER, { properties: { [SCRUB_PROPERTY]: JSON.stringify(kept) } });
+  } catch (error) {
+    if (!(error instanceof LcfsError)) throw error;
+  }
+}
+
+let keepAt = 0;
+/** What is being read begins here. */
+let place: Place = BEGINNING;
+
+/** Milliseconds until the next pass. */
+function untilDue(): number {
+  const last = W[SCRUB_ENDED]! || W[CREATED]! + W[CREATED + 1]! * 2 ** 32;
+  return Math.min(PASS_MS, Math.max(START_MS, last * 1000 + PASS_MS - Date.now()));
+}
+
 /** Scrubs until `endScrub`. Blocks its thread. */
 export function runScrub(): void {
-  for (let due = performance.now() + FIRST_PASS_MS; I[SCRUB_STOP] === 0;) {
+  let from = recallScrub();
+  for (let due = performance.now() + (from === null ? untilDue() : START_MS); I[SCRUB_STOP] === 0;) {
     const bell = Atomics.load(I, SCRUB_BELL);
     const ordered = Atomics.exchange(I, SCRUB_ORDER, 0) === START;
     const wait = due - performance.now();
     if (W[SCRUB_RATE_KIB] !== 0 && (ordered || wait <= 0)) {
-      scrubOnce();
+      scrubOnce(from ?? BEGINNING);
+      from = null;
       due = performance.now() + PASS_MS;
     } else Atomics.wait(I, SCRUB_BELL, bell, Math.min(Math.max(wait, 1), SLEEP_MS_MAX));
   }
 }
 
-/** One pass, in the calling thread. Returns false if it was cancelled. */
-export function scrubOnce(): boolean {
+function beginPass(): void {
   W[SCRUB_DONE] = 0;
   W[SCRUB_DAMAGED] = 0;
   W[SCRUB_MENDED] = 0;
   // The intent log is read when it is needed, and means nothing before and after.
   W[SCRUB_TOTAL] = W[TOTAL_BLOCKS]! - W[FREE_BLOCKS]! - pendingBlocks() - W[LOG_BLOCKS]!;
+}
+
+/** One pass, or the rest of one that was recalled, in the calling thread. Returns false if it was cancelled, or cut off by `endScrub`. */
+export function scrubOnce(from: Place = BEGINNING): boolean {
+  if (from === BEGINNING) beginPass();
   W[SCRUB_STATE] = RUNNING;
   logged = 0;
+  place = from;
+  keepAt = performance.now() + KEEP_MS;
   try {
-    scrubAll();
+    scrubAll(from);
   } catch (error) {
     if (!(error instanceof Cancelled)) throw error;
+    keep(I[SCRUB_STOP] === 0 ? null : place);
     return false;
   } finally {
     W[SCRUB_STATE] = IDLE;
@@ -202,16 +301,21 @@ export function scrubOnce(): boolean {
   W[SCRUB_ENDED] = Math.floor(Date.now() / 1000);
   W[SCRUB_FOUND] = W[SCRUB_DAMAGED]!;
   W[SCRUB_PASSES] = W[SCRUB_PASSES]! + 1;
+  keep(null);
   return true;
 }
 
-function scrubAll(): void {
-  scrubSuperblocks();
-  scrubTree(CATALOG_OWNER);
-  scrubTree(GLOBAL_LAYER);
-  for (let from = 1; ;) {
+/** The catalog, the global layer, and then the others by their indices. */
+function scrubAll({ layer, key }: Place): void {
+  const first = layer === CATALOG_OWNER ? -1 : layer;
+  if (first < 0) {
+    scrubSuperblocks();
+    scrubTree(CATALOG_OWNER, key);
+  }
+  if (first <= 0) scrubTree(GLOBAL_LAYER, first === 0 ? key : LOWEST);
+  for (let from = Math.max(1, first); ;) {
     const indices = readableIndices(from);
-    for (const index of indices) scrubTree(index);
+    for (const index of indices) scrubTree(index, index === first ? key : LOWEST);
     if (indices.length < LAYERS_AT_ONCE) return;
     from = indices.at(-1)! + 1;
   }
@@ -285,11 +389,13 @@ let cursor: Key = LOWEST;
 let seeking = false;
 let last = 0;
 
-/** Scrubs what one layer, or the catalog, owns. */
-function scrubTree(layer: LayerIndex): void {
+/** Scrubs what one layer, or the catalog, owns, from a key on. */
+function scrubTree(layer: LayerIndex, from: Key): void {
   scrubbed = layer;
-  cursor = LOWEST;
+  cursor = from;
   for (let more = true; more;) {
+    place = { layer, key: cursor };
+    if (performance.now() >= keepAt) keep(place);
     items = [];
     unreadable = [];
     gathered = 0;
