@@ -96,15 +96,15 @@ export function listOpenings(): (readonly [handle: number, opening: Opening])[] 
 
 /**
  * Ends those of the openings that still last although the kernel does not know their inode any more: who died was just handed
- * their RELEASE, and took it along. For a thread that serves no requests.
+ * their RELEASE, and took it along. Returns those that last. For a thread that serves no requests.
  */
-export function endForgotten(
-  listed: readonly (readonly [handle: number, opening: Opening])[],
-  isKnown: (opening: Opening) => boolean,
-): void {
-  for (const [handle, opening] of listed) {
-    if (openings.isOpen(handle) && !isKnown(opening)) endOpening(handle, opening.layer, opening.ino, opening.contents);
-  }
+export function endForgotten(listed: ReturnType<typeof listOpenings>, isKnown: (opening: Opening) => boolean): typeof listed {
+  const last = listed.filter(([handle]) => openings.isOpen(handle));
+  return last.filter(([handle, opening]) => {
+    if (isKnown(opening)) return true;
+    endOpening(handle, opening.layer, opening.ino, opening.contents);
+    return false;
+  });
 }
 
 /** The layer whose contents the opening of the request shows: as a rule that of its inode. */

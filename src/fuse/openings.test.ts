@@ -1,9 +1,34 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Random } from '../../test/support/volume.js';
+import { endForgotten, listOpenings, useOpenFiles } from './open-files.js';
 import { COUNTED, OPENINGS_BYTES, Openings, PASSING, flagsOf, type Opening } from './openings.js';
+import { OPENINGS_AT, newTables } from './tables.js';
 
 const memory = (): SharedArrayBuffer => new SharedArrayBuffer(OPENINGS_BYTES);
+
+describe('openings that a process left', () => {
+  it('are looked at until the kernel does not know them', () => {
+    const tables = newTables();
+    const table = new Openings(tables.memory, tables.at + OPENINGS_AT);
+    for (let ino = 2; ino < 6; ino++) table.add(COUNTED, ino, 0, 7, ino, 0, 0);
+    useOpenFiles(tables, true);
+    const later = endForgotten(listOpenings(), ({ ino }) => ino < 4);
+    const inodes = (): number[] => listOpenings().map(([, { ino }]) => ino);
+    assert.deepEqual(inodes(), [2, 3]);
+    table.remove(later[0]![0]);
+    const last = endForgotten(later, () => true);
+    assert.deepEqual(
+      last.map(([, { ino }]) => ino),
+      [3],
+    );
+    assert.deepEqual(
+      endForgotten(last, () => false),
+      [],
+    );
+    assert.deepEqual(inodes(), []);
+  });
+});
 
 describe('the table of openings', () => {
   it('knows what a handle stands for until it is closed, and who opened it', () => {

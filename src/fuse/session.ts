@@ -93,6 +93,8 @@ export interface FuseSession {
 const STOP_TIMEOUT_MS = 10_000;
 /** After a takeover, until what the kernel does not know any more is let go. */
 const REAP_AFTER_MS = 5000;
+/** How often that is looked at again which may still be open. */
+const REAP_AGAIN_MS = 30_000;
 
 /** Mounts the volume. Throws LcfsError: `busy` if the mount point is taken, `invalid` if it can't be one, `io` if the kernel refuses. */
 export async function startFuse(handle: VolumeHandle, options: FuseOptions): Promise<FuseSession> {
@@ -213,7 +215,14 @@ class Serving {
     if (this.#state.entries >= 0) this.#waker.start();
     for (const { number, behind } of this.#noted) this.#tell(number, behind);
     announceLayerList(this.#device);
-    this.#reaping = setTimeout(() => reapForgotten(this.#tables, this.#device, this.#left!), REAP_AFTER_MS).unref();
+    this.#reapAfter(REAP_AFTER_MS, this.#left!);
+  }
+
+  #reapAfter(milliseconds: number, left: Left): void {
+    this.#reaping = setTimeout(() => {
+      const last = reapForgotten(this.#tables, this.#device, left);
+      if (last.openings.length > 0) this.#reapAfter(REAP_AGAIN_MS, last);
+    }, milliseconds).unref();
   }
 
   async #end(): Promise<void> {

@@ -127,12 +127,14 @@ function* allLayers(): Generator<LayerIndex> {
 
 /**
  * Ends openings and frees files that the kernel does not know. To be called a while after they were listed: a file that was
- * just made without a name is not known before its maker has taken the answer.
+ * just made without a name is not known before its maker has taken the answer. Returns what is to be looked at again: the kernel keeps
+ * an inode in its cache after the RELEASE that was lost. It will send the FORGETs of files without names.
  */
-export function reapForgotten(tables: Tables, device: number, { nameless, openings }: Left): void {
-  endForgotten(openings, ({ flags, layer, ino }) =>
+export function reapForgotten(tables: Tables, device: number, { nameless, openings }: Left): Left {
+  const last = endForgotten(openings, ({ flags, layer, ino }) =>
     (flags & (PASSING | DIRECT)) === 0 ? kernelKnows(device, layer, ino) : kernelKnowsShared(device, layer, ino),
   );
   const isHeld = sharedHolders(tables);
   for (const { layer, ino } of nameless) reapIfForgotten(device, layer, ino, isHeld);
+  return { nameless: [], openings: last };
 }

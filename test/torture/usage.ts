@@ -25,7 +25,8 @@ export interface Usage {
   kernelInodes: number;
 }
 
-const PATIENCE_MS = 30_000;
+/** The daemon looks twice a minute for openings whose end a kill took along. */
+const PATIENCE_MS = 70_000;
 /** The trees of the catalog and of the layer that stays may have a page more, as names hash elsewhere. */
 const BLOCKS_MORE = 2;
 /** Connections of the control socket that are just being closed. */
