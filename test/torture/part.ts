@@ -76,9 +76,9 @@ export function violation(folder: string, message: string, evidence: Readonly<Re
   return new Violation(message, folder);
 }
 
-/** A budget for tests: until so many are done, in any case not longer than a minute. */
+/** A budget for tests: until so many are done, however slow the machine is. */
 export function testBudget(seed: number, most: number, evidence: string): Budget {
-  return { seed, most, until: performance.now() + 60_000, evidence, log: () => undefined };
+  return { seed, most, until: Infinity, evidence, log: () => undefined };
 }
 
 /** Random numbers for one of many seeds that follow each other: those of neighbours have nothing in common. */
