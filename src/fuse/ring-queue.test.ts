@@ -34,6 +34,10 @@ class KernelWithoutRequests {
   private prepared: { command: number; tag: number }[] = [];
   private completions: { tag: number; result: number }[] = [];
 
+  endWithThread(): void {
+    // No thread ends here.
+  }
+
   prepare(fd: number, command: number, tag: number): number {
     assert.equal(fd, DEVICE);
     this.prepared.push({ command, tag });

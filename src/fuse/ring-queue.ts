@@ -13,6 +13,8 @@
  * The memory of the entries outlives the process (ring-memory.ts). A request is saved before it is served, as its reply is
  * written over it; and when the reply is complete, that is noted before it is committed. So the next process finds for each
  * entry a request that it can serve, or a reply that it can commit: if that was committed already, the kernel says ENOENT.
+ * When a thread dies, the kernel takes its entries back at once (linux/uring.ts): what it was given is still copied into the memory,
+ * and what comes later waits in the queue for the next process.
  */
 import { performance } from 'node:perf_hooks';
 import { allowDeferral, deferredBlock, deferredCount, forbidDeferral, forgetDeferral } from '../engine/deferral.js';
@@ -49,6 +51,8 @@ const DEFERRALS_MAX = 64;
 const ENTRIES_MAX = 0x1_0000;
 const FOR_DEFERRAL = 1;
 const FOR_RUN = 2;
+/** Above all runs: completes nothing. */
+const FOR_NOTHING = 0x7000;
 const IOVEC_BYTES = 16;
 
 /** Word indices within the part of a submission entry that belongs to FUSE: flags, commit id, queue. */
@@ -229,6 +233,7 @@ export class RingQueues {
   register(takeover: boolean): void {
     this.live = this.entries.length;
     this.isRegistering = true;
+    this.ring.endWithThread(FOR_NOTHING * ENTRIES_MAX);
     this.entries.forEach((entry, tag) => {
       if (takeover && entry.hasRequest) this.rescue(entry, tag);
       else this.prepareRegistration(entry, tag);
@@ -343,8 +348,9 @@ export class RingQueues {
     }
   }
 
-  /** A read of the device has ended, well or not. */
+  /** A read of the device has ended, well or not; or what ends with the thread. */
   private completeRead(tag: number, purpose: number, result: number): void {
+    if (purpose === FOR_NOTHING) return;
     const entry = this.entries[tag]!;
     if (purpose === FOR_DEFERRAL) {
       // What cannot be read this way is read in the ordinary one, which says what is wrong.

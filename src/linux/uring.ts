@@ -8,6 +8,11 @@
  *
  * The ring is of the kind SINGLE_ISSUER | DEFER_TASKRUN: one thread uses it, and everything happens within `enter`.
  * Entries are 128 bytes long (SQE128), as commands carry 80 bytes of their own.
+ *
+ * A thread that is killed must not be given work for its commands any more: it would be lost, until the ring is closed, and that is
+ * after the process has given its memory back. Linux takes commands back at once when a thread ends, while its memory
+ * is still there, and does the work at hand; but only if some request of the thread is about a ring itself, as those
+ * could keep each other alive. `endWithThread` makes one that asks for nothing: it waits for a second ring, which nobody uses.
  */
 import koffi from 'koffi';
 import { EBUSY, EINTR } from './errno.js';
@@ -54,11 +59,13 @@ const CQ = { head: 0, tail: 1, mask: 2, cqes: 5 };
 const SQE_BYTES = 128;
 const SQE_WORDS = SQE_BYTES / 4;
 const CQE_WORDS = 4;
+const OP_POLL = 6;
 const OP_READ = 22;
 const OP_URING_CMD = 46;
+const POLLIN = 1;
 
 /** Word indices within a submission entry. */
-export const SQE = { opcode: 0, fd: 1, command: 2, offset: 2, address: 4, length: 6, tag: 8, payload: 12 };
+export const SQE = { opcode: 0, fd: 1, command: 2, offset: 2, address: 4, length: 6, pollEvents: 7, tag: 8, payload: 12 };
 
 /** Thrown when the kernel has no such rings or does not allow them. */
 export class UringUnavailable extends Error {}
@@ -73,6 +80,10 @@ function map(fd: number, bytes: number, offset: number): Mapping {
   const address = Number(mmap(0, bytes, PROT_READ_WRITE, MAP_SHARED_POPULATE, fd, offset));
   if (address >= 2 ** 47) throw new UringUnavailable(`cannot map an io_uring (error ${errno()})`);
   return { words: new Int32Array(koffi.view(address, bytes)), address, bytes };
+}
+
+function newParams(): Uint32Array {
+  return new Uint32Array(new SharedArrayBuffer(PARAMS_BYTES));
 }
 
 function create(entries: number, params: Uint32Array): number {
@@ -99,10 +110,12 @@ export class Uring {
   private readonly cqes: number;
   private tail = 0;
   private prepared = 0;
+  /** Descriptor of the ring that nobody uses; -1 without. */
+  private idle = -1;
 
   /** A ring for `entries` submissions at once (a power of two). Throws UringUnavailable. */
   constructor(entries: number) {
-    const params = new Uint32Array(new SharedArrayBuffer(PARAMS_BYTES));
+    const params = newParams();
     this.fd = create(entries, params);
     const sq = (field: number): number => params[PARAM.sq + field]! / 4;
     const cq = (field: number): number => params[PARAM.cq + field]! / 4;
@@ -135,6 +148,13 @@ export class Uring {
     words[at + SQE.address] = address % 2 ** 32;
     words[at + SQE.address + 1] = Math.floor(address / 2 ** 32);
     words[at + SQE.length] = bytes;
+  }
+
+  /** Prepares that commands are taken back when the thread ends. There is no completion with this tag while it lives. Throws UringUnavailable. */
+  endWithThread(tag: number): void {
+    this.idle = create(1, newParams());
+    const at = this.prepareEntry(OP_POLL, this.idle, tag);
+    this.entries.words[at + SQE.pollEvents] = POLLIN;
   }
 
   private prepareEntry(opcode: number, fd: number, tag: number): number {
@@ -196,6 +216,7 @@ export class Uring {
   /** Closes the ring; the kernel cancels what is still under way. */
   close(): void {
     close(this.fd);
+    if (this.idle >= 0) close(this.idle);
     munmap(this.rings.address, this.rings.bytes);
     munmap(this.entries.address, this.entries.bytes);
   }

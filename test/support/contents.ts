@@ -29,7 +29,7 @@ function hex(bytes: Uint8Array, at: number): string {
 }
 
 /** What is wrong with what an open file holds: that, or how it cannot be read; empty if nothing. Throws what `isGivenUp` says is none of the file's fault. */
-export function faultOf(fd: number, wanted: Uint8Array, isGivenUp: (error: unknown) => boolean): string {
+export function faultOf(fd: number, wanted: Uint8Array, isGivenUp: (error: unknown) => boolean = () => false): string {
   try {
     // One byte more would be there, too, if there were more.
     return differenceOf(readWhole(fd, wanted.length + 1), wanted);
