@@ -17,6 +17,9 @@
  *       since, and a checkpoint that is being written needs none of them.
  *  LD3  A batch counts only if it has the number that is due and a generation beyond that of the checkpoint. What an earlier
  *       opening of the volume left has a lower one (V1).
+ *  LD4  A batch says which checkpoint it is behind. Where the superblock of the last one is lost and the volume is as of the one
+ *       before, the batches of that one count and no others: what happened between them and the next is nowhere but in the
+ *       checkpoint that is lost.
  */
 import {
   BATCH_MAGIC,
@@ -34,6 +37,7 @@ import {
   EXTENT_WORDS,
   batchChecksum,
   batchGeneration,
+  batchLogGeneration,
   batchMagic,
   batchSequence,
   batchUuid0At,
@@ -45,6 +49,7 @@ import {
   logRingWords,
   setBatchChecksum,
   setBatchGeneration,
+  setBatchLogGeneration,
   setBatchMagic,
   setBatchSequence,
   setBatchWords,
@@ -170,6 +175,7 @@ function drawHeader(from: number, words: number): void {
   setBatchWords(at, words);
   setBatchSequence(at, nextBatchSequence());
   setBatchGeneration(at, W[GENERATION]!);
+  setBatchLogGeneration(at, W[LOG_START_GENERATION]!);
   W.copyWithin(batchUuid0At(at), UUID, UUID + 4);
   const sum = crc32(0, addressOfWord(at) + 8, BATCH_WORDS * 4 - 8);
   setBatchChecksum(at, crc32(sum, addressOfWord(ringAt(from)), words * 4));
@@ -280,7 +286,7 @@ function generationIfLater(at: number, due: number): number {
     position = at;
     sequence = batchSequence(RUN_AT);
     const ahead = (sequence - due) >>> 0;
-    if (ahead === 0 || ahead >= W[LOG_BLOCKS]! || !isDue(RUN_AT)) return 0;
+    if ((ahead === 0 && isDue(RUN_AT)) || ahead >= W[LOG_BLOCKS]! || !isOfLog(RUN_AT)) return 0;
     const generation = batchGeneration(RUN_AT);
     const words = batchWords(RUN_AT);
     return isRoomFor(words) && takeBatch(words, loadLogHead(LOG_AT)) ? generation : 0;
@@ -318,8 +324,12 @@ function readBatch(): boolean {
   return true;
 }
 
-/** LD3, and that the log has room for it. */
+/** LD3, LD4, and that the log has room for it. */
 function isDue(at: number): boolean {
+  return isOfLog(at) && (batchLogGeneration(at) === 0 || batchLogGeneration(at) === W[LOG_START_GENERATION]);
+}
+
+function isOfLog(at: number): boolean {
   for (let word = 0; word < 4; word++) if (W[batchUuid0At(at) + word] !== W[UUID + word]) return false;
   const room = W[LOG_BLOCKS]! - ((position - W[LOG_START]!) >>> 0);
   return (

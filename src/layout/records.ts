@@ -181,6 +181,11 @@ export const batchUuid3At = (at: number): number => at + 8;
 export const batchUuid3 = (at: number): number => W[at + 8]!;
 export const setBatchUuid3 = (at: number, value: number): void => void (W[at + 8] = value);
 
+/** LogGeneration of the last complete checkpoint when the batch was written (0: not said). */
+export const batchLogGenerationAt = (at: number): number => at + 9;
+export const batchLogGeneration = (at: number): number => W[at + 9]!;
+export const setBatchLogGeneration = (at: number, value: number): void => void (W[at + 9] = value);
+
 // Header of a tree page (a 4 KiB block of a layer tree or of the catalog)
 
 /** Size of the record in words. */

@@ -84,6 +84,7 @@ export const TABLES: readonly RecordTable[] = [
       ['uuid1', 'u32', 'volume id'],
       ['uuid2', 'u32', 'volume id'],
       ['uuid3', 'u32', 'volume id, last word'],
+      ['logGeneration', 'u32', 'logGeneration of the last complete checkpoint when the batch was written (0: not said)'],
     ),
   },
   {

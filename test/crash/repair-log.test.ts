@@ -198,6 +198,32 @@ test('a block of data that the log brought and that is lost costs no more than i
   });
 });
 
+test('without the last superblock a volume has no more of the log than belongs to the one before', async () => {
+  await withFolder((folder) => {
+    const path = join(folder, 'volume');
+    formatVolume(path, { bytes: 32 * MIB });
+    openVolume(path, CACHE);
+    createLayer('work');
+    checkpoint();
+    write('work', 'first', 'first;');
+    assert.ok(flushLog());
+    write('work', 'second', 'second;');
+    checkpoint(); // which alone has the second file
+    assert.ok(move(layerInfo('work').index, ROOT, 'second', ROOT, 'moved') >= 0);
+    assert.ok(flushLog());
+    abandonVolume();
+    const generations = [0, 1].map((block) => readFileSync(path).readUInt32LE(block * 4096 + 12));
+    overwrite(path, generations[0]! > generations[1]! ? 200 : 4096 + 200, Buffer.from('damage'));
+    const found = checkDevice(path, true, quiet);
+    assert.match(found.errors.join(), /intent log is damaged/);
+    assert.equal(found.errorCount, 1);
+    whenOpen(path, () => {
+      assertHas('work', 'first', 'first;');
+      for (const name of ['second', 'moved']) assert.equal(find(layerInfo('work').index, ROOT, name), -ENOENT);
+    });
+  });
+});
+
 test('what is left of a log after a repair is never applied again', async () => {
   await withFolder((folder) => {
     const path = makeVolume(folder);

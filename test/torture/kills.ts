@@ -123,6 +123,7 @@ export class Kills {
     const { seed, evidence } = this.#budget;
     return violation(join(evidence, `kills-${seed}`), `seed ${seed}, kill ${this.figures.kills}: ${found}`, {
       'lcfs.log': this.#lcfs.log(),
+      'usage.json': JSON.stringify(this.figures.usage ?? {}),
     });
   }
 
