@@ -6,7 +6,7 @@
 import assert from 'node:assert/strict';
 import { constants, copyFileSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, afterEach, before, test } from 'node:test';
 import { StoreDocker } from '../../scripts/lib/docker-store.js';
 import { debianRoot, DOWNLOADED_FILES } from '../../scripts/lib/images.js';
 import { packImage, pushImage } from '../../scripts/lib/oci.js';
@@ -51,6 +51,8 @@ after(async () => {
   await stack.stop();
 });
 
+afterEach(() => removeTemporary(docker));
+
 /** Runs one case; when it fails, the ends of the logs are printed. */
 function check(name: string, work: () => Promise<void>): void {
   void test(name, { timeout: CASE_MS }, async () => {
@@ -59,8 +61,6 @@ function check(name: string, work: () => Promise<void>): void {
     } catch (error) {
       console.error(`${stack.logs()}\n--- dockerd\n${docker.log()}`);
       throw error;
-    } finally {
-      await removeTemporary(docker);
     }
   });
 }
