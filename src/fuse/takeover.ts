@@ -34,8 +34,9 @@ export function repairTables(tables: Tables, device: number): Noted[] {
   return new BehindTable(tables.memory, tables.at + BEHIND_AT).recover();
 }
 
-/** Until a queue that could not be woken is tried again. */
+/** Until a queue that could not be woken is tried again, at first; it doubles up to the other. */
 const AGAIN_MS = 100;
+const AGAIN_MS_MAX = 10_000;
 
 /**
  * Has a request sent from every CPU: what came while nobody served waits in the queue of its CPU until another request comes
@@ -58,46 +59,60 @@ export class Waker {
   start(): void {
     this.isStopped = false;
     const before = allowedCpus();
-    for (const cpu of onlineCpus()) this.wake(cpu);
+    for (const cpu of onlineCpus()) this.wake(cpu, AGAIN_MS);
     pinThread(before);
   }
 
-  /** Settles when no process of this one uses the mount any more. Returns whether there was still something to wake. */
+  /** Whether there is still something to wake. */
+  get isWaking(): boolean {
+    return this.timers.size + this.children.size > 0;
+  }
+
+  /** Settles when no process of this one uses the mount any more. Returns `isWaking` of before. */
   async stop(): Promise<boolean> {
-    const isWaking = this.timers.size + this.children.size > 0;
+    const { isWaking } = this;
     this.isStopped = true;
     for (const timer of this.timers) clearTimeout(timer);
     this.timers.clear();
-    for (const child of this.children) child.kill('SIGKILL');
-    await Promise.all([...this.children].map((child) => once(child, 'exit')));
+    const ends = [...this.children].map((child) => {
+      child.ref(); // now it is waited for
+      child.kill('SIGKILL');
+      return once(child, 'exit');
+    });
+    await Promise.all(ends);
     return isWaking;
   }
 
-  /** Leaves the calling thread on that CPU. */
-  private wake(cpu: number): void {
+  /** Leaves the calling thread on that CPU. If it fails, it is tried again after `againMs`. */
+  private wake(cpu: number, againMs: number): void {
     const directory = this.directory();
     if (directory === undefined) return;
     pinThread([cpu]); // which the process that is started inherits
-    const child = spawn('stat', ['--file-system', '--format=', directory], { stdio: 'ignore' });
-    child.on('error', () => this.wakeAgain(cpu)).on('exit', (code) => this.hear(child, code === 0, cpu));
-    // Without a pid it has not been started, and will not end.
-    if (child.pid !== undefined) this.children.add(child);
-    child.unref();
+    try {
+      // As every `stat` understands it, that of busybox, too.
+      const child = spawn('stat', ['-f', '-c', '', directory], { stdio: 'ignore' });
+      child.on('error', () => this.wakeAgain(cpu, againMs)).on('exit', (code) => this.hear(child, code === 0, cpu, againMs));
+      // Without a pid it has not been started, and will not end.
+      if (child.pid !== undefined) this.children.add(child);
+      child.unref();
+    } catch {
+      this.wakeAgain(cpu, againMs); // no memory, for instance
+    }
   }
 
-  private hear(child: ChildProcess, isAnswered: boolean, cpu: number): void {
+  private hear(child: ChildProcess, isAnswered: boolean, cpu: number, againMs: number): void {
     this.children.delete(child);
-    if (!isAnswered) this.wakeAgain(cpu);
+    if (!isAnswered) this.wakeAgain(cpu, againMs);
   }
 
-  private wakeAgain(cpu: number): void {
+  private wakeAgain(cpu: number, againMs: number): void {
     if (this.isStopped) return;
     const timer = setTimeout(() => {
       this.timers.delete(timer);
       const before = allowedCpus();
-      this.wake(cpu);
+      this.wake(cpu, Math.min(againMs * 2, AGAIN_MS_MAX));
       pinThread(before);
-    }, AGAIN_MS).unref();
+    }, againMs).unref();
     this.timers.add(timer);
   }
 }

@@ -17,6 +17,9 @@ import { makeOddRoot } from './odd-root.js';
 import { commitMapped } from './mapped.js';
 import { Registry } from './registry.js';
 import { TEMPORARY, removeTemporary } from './temporary.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(600);
 
 const HOST_NETWORK = ['--network', 'host'] as const;
 

@@ -12,6 +12,9 @@ import { TRANSPORTS, cannotMount } from './mounted.js';
 import type { Answer, Order } from './nameless-client.js';
 import { FILES, contentsOf } from './takeover-client.js';
 import { Served, within } from './takeover.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(280);
 
 const HOLDER = fileURLToPath(new URL('./nameless-client.js', import.meta.url));
 const KILLS = 2;
