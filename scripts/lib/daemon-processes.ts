@@ -8,8 +8,26 @@ import { isRunning } from '../../src/daemon/processes.js';
 
 /** Pid of the serving process; undefined while there is none. */
 export function servingProcess(supervisor: number): number | undefined {
-  const parents = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === supervisor);
-  return parents.map(Number).find(isRunning);
+  return children(supervisor).find((pid) => isRunning(pid) && !isStandby(pid));
+}
+
+/** Pid of the process that waits to take over, or is about to; undefined while there is none. */
+export function standbyProcess(supervisor: number): number | undefined {
+  return children(supervisor).find((pid) => isRunning(pid) && isStandby(pid));
+}
+
+function children(parent: number): number[] {
+  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === parent);
+  return pids.map(Number);
+}
+
+/** One that has taken over calls itself otherwise. */
+function isStandby(pid: number): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').split('\0').includes('standby');
+  } catch {
+    return false; // it ended meanwhile
+  }
 }
 
 /** The parent's pid stands behind the name, which is in parentheses, and the state. */

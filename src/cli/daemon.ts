@@ -21,6 +21,7 @@ interface Flags {
   transport: DaemonOptions['transport'];
   passthrough: DaemonOptions['passthrough'];
   fsync: DaemonOptions['fsync'];
+  standby: DaemonOptions['standby'];
   scrubRate: number;
   log?: string;
   logLevel: string;
@@ -50,6 +51,11 @@ export function daemonCommand(): Command {
       new Option('--fsync <mode>', 'relaxed: fsync returns at once; strict: it waits for the device')
         .choices(['relaxed', 'strict'])
         .default('relaxed'),
+    )
+    .addOption(
+      new Option('--standby <mode>', 'on: a second process waits to take over if the one that serves dies; takes some 45 MiB')
+        .choices(['on', 'off'])
+        .default('on'),
     )
     .addOption(
       new Option('--scrub-rate <size>', 'bytes a second for reading everything in use once a week, to find damage; 0: off')
@@ -101,6 +107,7 @@ export function daemonOptions(device: string, mountpoint: string, flags: Flags):
     transport: flags.transport,
     passthrough: flags.passthrough,
     fsync: flags.fsync,
+    standby: flags.standby,
     scrubRate: flags.scrubRate,
     log: flags.log ?? null,
     logLevel: flags.logLevel,

@@ -46,12 +46,13 @@ export function statusLines(status: Status): [string, string][] {
   ];
 }
 
-function supervisorText({ supervisor, deaths, lastDeath, lastUpgrade }: Status): string {
+function supervisorText({ supervisor, standby, deaths, lastDeath, lastUpgrade }: Status): string {
   const who = supervisor === null ? 'gone: nobody starts the daemon again if it dies' : `pid ${supervisor}`;
   const died = lastDeath === null ? '' : `, ${deaths} deaths survived (the last at ${lastDeath.at}: ${lastDeath.cause})`;
   const failed =
     typeof lastUpgrade?.failure !== 'string'
       ? ''
       : `, upgrade to ${lastUpgrade.version} failed at ${lastUpgrade.at}: ${lastUpgrade.failure}`;
-  return `${who}${died}${failed}`;
+  const next = standby === null ? '' : `, pid ${standby} waits to take over`;
+  return `${who}${next}${died}${failed}`;
 }

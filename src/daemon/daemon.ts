@@ -6,7 +6,7 @@
  * (fuse/session.ts), one for maintenance, one for scrubbing, one for each driver that is served (containerd, Docker), and one for tasks
  * (tasks.ts).
  *
- * Start: volume, maintenance, mount, drivers, control server. Each step that fails takes back the ones before it.
+ * Start: volume, mount, maintenance, drivers, control server. Each step that fails takes back the ones before it.
  * Stop:  unmount – refused while the mount is in use – then drivers, tasks, maintenance, volume, control socket. The mount
  *        goes first because it alone can refuse; nobody can reach the volume afterwards.
  *
@@ -73,6 +73,7 @@ export class Daemon {
   readonly #listeners: Listeners;
   readonly #line: Line;
   readonly #log: Logger;
+  readonly #spares: readonly Worker[];
   readonly #started = new Date();
   /** Settles with the exit code when the process may end. */
   readonly ended: Promise<number>;
@@ -90,12 +91,13 @@ export class Daemon {
   #closing: Promise<void> | undefined;
   #handsOver = false;
 
-  private constructor(handover: Handover, line: Line, log: Logger) {
+  private constructor(handover: Handover, line: Line, log: Logger, spares: readonly Worker[]) {
     this.#handover = handover;
     this.#settings = handover.settings;
     this.#listeners = handover.listeners;
     this.#line = line;
     this.#log = log;
+    this.#spares = spares;
     this.ended = new Promise((settle) => (this.#end = settle));
   }
 
@@ -103,10 +105,11 @@ export class Daemon {
     return this.#settings.mountpoint;
   }
 
-  static async start(handover: Handover, line: Line): Promise<Daemon> {
+  /** `spares`: threads that were begun before, for the mount. */
+  static async start(handover: Handover, line: Line, spares: readonly Worker[]): Promise<Daemon> {
     const { settings } = handover;
     const log = openLog(settings.logShape, 'main');
-    const daemon = new Daemon(handover, line, log);
+    const daemon = new Daemon(handover, line, log, spares);
     const handle = openOrFormat(handover, log);
     endOnUncaught(log);
     try {
@@ -128,8 +131,9 @@ export class Daemon {
     if (this.#handover.takeover) this.#removeUnfinished();
     if (this.#handover.beside !== null) lockWhenGone(handle);
     const fuseLog = this.#log.child({ thread: 'fuse' });
-    this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
     this.#session = await this.#serveFuse(handle, (line) => fuseLog.info(line));
+    // After the mount, for which somebody may be waiting.
+    this.#maintenance = startThread(new URL('./maintenance-worker.js', import.meta.url), 'maintenance', { handle }, this.#log);
     // What goes wrong on the way is logged, and shown by the exit code.
     void this.#session.ended.then(() => this.#close()).catch(() => {});
     setScrubRate(this.#settings.scrubRate);
@@ -152,7 +156,7 @@ export class Daemon {
   async #serveFuse(handle: VolumeHandle, log: (line: string) => void): Promise<FuseSession> {
     const { serving, takeover } = this.#handover;
     try {
-      return await serveFuse(handle, serving, { takeover, log });
+      return await serveFuse(handle, serving, { takeover, log, spares: this.#spares });
     } catch (error) {
       const isRefused = error instanceof LcfsError && serving.transport === 'uring';
       throw isRefused ? new RingRefused(error.code, error.message) : error;
@@ -193,7 +197,7 @@ export class Daemon {
 
   async #startControl(): Promise<void> {
     const routes = makeRoutes({
-      status: () => describeStatus(this.#handover, this.#line.isOpen, this.#session, this.#started),
+      status: () => describeStatus(this.#handover, this.#line, this.#session, this.#started),
       stop: (force) => this.stop(force),
       exit: this.#exit,
       refuseHandover: (program) => this.#refuseHandover(program),

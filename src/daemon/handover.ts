@@ -14,7 +14,7 @@ import type { Program } from './program.js';
 import type { Settings } from './settings.js';
 
 /** Raised with every change of what is handed over, be it in memory (intent log, tables of shared files). */
-export const HANDOVER_VERSION = 1;
+export const HANDOVER_VERSION = 2;
 export const LINE_FD = 3;
 const VARIABLE = 'LCFS_HANDOVER';
 
@@ -76,8 +76,19 @@ export interface Handover {
   readonly past: Past;
 }
 
+/** To a serving process, or one that waits to become one. */
+export type ToServing =
+  /** The process that served is no more: this one is to serve. */
+  | { readonly kind: 'take-over'; readonly handover: Handover }
+  /** Which process waits for that; null: none. */
+  | { readonly kind: 'standby'; readonly pid: number | null };
+
 /** From the serving process to its supervisor. */
 export type FromServing =
+  /** It can take over at once. */
+  | { readonly kind: 'waiting' }
+  /** It has heard that it is to do so. */
+  | { readonly kind: 'taking-over' }
   | { readonly kind: 'ready' }
   /** `withoutRing`: it might work with another transport. */
   | { readonly kind: 'failure'; readonly failure: Failure; readonly withoutRing: boolean }

@@ -26,6 +26,8 @@ export interface DaemonOptions {
   /** Whether files that layers share pass through to one copy in the page cache. */
   passthrough: 'auto' | 'off';
   fsync: 'relaxed' | 'strict';
+  /** Whether a second process waits to take over if the first one dies. */
+  standby: 'on' | 'off';
   /** Bytes a second that are read in the background to find damage; 0: none. */
   scrubRate: number;
   /** File that the log is appended to; null: stderr. */

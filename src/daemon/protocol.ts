@@ -53,6 +53,8 @@ export interface Status {
   pid: number;
   /** Pid of the process that would start another one, should the serving process die; null: it has died itself. */
   supervisor: number | null;
+  /** Pid of the process that waits to take over then; null: there is none, or not yet. */
+  standby: number | null;
   /** Version of what one serving process hands over to the next. */
   handover: number;
   /** How many serving processes died under this supervisor. */

@@ -1,16 +1,21 @@
 /** A serving process, as its supervisor sees it: started with what is handed over to it, heard, and waited for. */
 import { spawn, type ChildProcess, type StdioOptions } from 'node:child_process';
 import { createInterface } from 'node:readline';
-import type { Readable } from 'node:stream';
-import { LINE_FD, encodeHandover, type FromServing, type Handover } from './handover.js';
+import type { Duplex } from 'node:stream';
+import { LINE_FD, encodeHandover, type FromServing, type Handover, type ToServing } from './handover.js';
 import { waitsForMount } from './processes.js';
 import type { Failure } from './protocol.js';
+
+/** What it is started as: to serve at once, or to wait until the one that serves dies. */
+export type Command = 'serve' | 'standby';
 
 /** How a serving process ended. */
 export interface End {
   /** Exit code; null: a signal ended it. */
   readonly code: number | null;
   readonly signal: string | null;
+  /** Whether it was to serve, and knew. */
+  readonly began: boolean;
   /** Whether it had begun to serve. */
   readonly served: boolean;
   /** What it said why it could not begin; null: nothing. */
@@ -37,6 +42,8 @@ export class ServingProcess {
   readonly started: Promise<boolean>;
   readonly ended: Promise<End>;
   readonly #child: ChildProcess | null;
+  readonly #waits: () => void;
+  #began: boolean;
   #served = false;
   #failure: Failure | null = null;
   #withoutRing = false;
@@ -44,8 +51,11 @@ export class ServingProcess {
   #isGone = false;
   #lingers = false;
 
-  constructor(handover: Handover) {
-    this.#child = this.#trySpawn(handover);
+  /** `waits` is called when it is ready to take over. */
+  constructor(handover: Handover, command: Command = 'serve', waits: () => void = () => {}) {
+    this.#began = command === 'serve';
+    this.#waits = waits;
+    this.#child = this.#trySpawn(handover, command);
     this.pid = this.#child?.pid ?? 0;
     this.ended = new Promise((settle) => this.#await(settle));
     this.started = new Promise((settle) => this.#listen(settle));
@@ -61,14 +71,23 @@ export class ServingProcess {
     return this.#next !== undefined;
   }
 
+  /** What cannot be said any more is of no use. */
+  tell(message: ToServing): void {
+    this.#line?.write(`${JSON.stringify(message)}\n`);
+  }
+
+  get #line(): Duplex | null {
+    return (this.#child?.stdio[LINE_FD] ?? null) as Duplex | null;
+  }
+
   signal(name: NodeJS.Signals): void {
     this.#child?.kill(name);
   }
 
   /** A program that cannot be started is one that ended at once. */
-  #trySpawn(handover: Handover): ChildProcess | null {
+  #trySpawn(handover: Handover, command: Command): ChildProcess | null {
     try {
-      return spawnServing(handover);
+      return spawnServing(handover, command);
     } catch (error) {
       this.#fail(error as Error);
       return null;
@@ -108,14 +127,18 @@ export class ServingProcess {
 
   #listen(started: (served: boolean) => void): void {
     void this.ended.then(() => started(false));
-    const input = this.#child?.stdio[LINE_FD];
-    if (!input) return;
-    const line = createInterface({ input: input as Readable, crlfDelay: Infinity });
+    const input = this.#line;
+    if (input === null) return;
+    const line = createInterface({ input, crlfDelay: Infinity });
+    // It has ended, which `ended` tells. Readers of lines pass errors of their input on.
+    for (const end of [input, line]) end.on('error', () => {});
     line.on('line', (text) => this.#hear(JSON.parse(text) as FromServing, started));
   }
 
   #hear(message: FromServing, started: (served: boolean) => void): void {
-    if (message.kind === 'failure') {
+    if (message.kind === 'waiting') this.#waits();
+    else if (message.kind === 'taking-over') this.#began = true;
+    else if (message.kind === 'failure') {
       this.#failure = message.failure;
       this.#withoutRing = message.withoutRing;
     } else if (message.kind === 'handing-over') {
@@ -131,6 +154,7 @@ export class ServingProcess {
     return {
       code,
       signal,
+      began: this.#began,
       served: this.#served,
       failure: this.#failure,
       withoutRing: this.#withoutRing,
@@ -141,10 +165,10 @@ export class ServingProcess {
 }
 
 /** A session of its own keeps what is typed at a terminal from it: the supervisor passes on what it should hear. */
-function spawnServing(handover: Handover): ChildProcess {
+function spawnServing(handover: Handover, name: Command): ChildProcess {
   const { settings, program } = handover;
   const [command, ...words] = program.words;
-  const args = [...words, 'serve', settings.device, settings.mountpoint];
+  const args = [...words, name, settings.device, settings.mountpoint];
   const env = { ...process.env, ...encodeHandover(handover) };
   return spawn(command!, args, { detached: true, cwd: '/', stdio: stdioOf(handover), env });
 }

@@ -7,12 +7,13 @@ import type { FuseSession } from '../fuse/session.js';
 import { BLOCK_BYTES } from '../layout/constants.js';
 import { I } from '../layout/memory.js';
 import { HANDOVER_VERSION, type Handover } from './handover.js';
+import type { Line } from './line.js';
 import { PROTOCOL_VERSION, type Scrub, type Status } from './protocol.js';
 import { packageVersion } from './version.js';
 
 export function describeStatus(
   { settings, supervisor, readOnly, past }: Handover,
-  supervised: boolean,
+  line: Pick<Line, 'isOpen' | 'standby'>,
   session: Pick<FuseSession, 'transport' | 'passthrough' | 'held'>,
   started: Date,
 ): Status {
@@ -22,7 +23,8 @@ export function describeStatus(
     protocol: PROTOCOL_VERSION,
     version: packageVersion(),
     pid: process.pid,
-    supervisor: supervised ? supervisor : null,
+    supervisor: line.isOpen ? supervisor : null,
+    standby: line.standby,
     handover: HANDOVER_VERSION,
     ...past,
     started: started.toISOString(),

@@ -1,7 +1,7 @@
 /**
- * The supervisor of a volume: a small process that starts the process which serves it, holds what must outlive that, and
- * starts another one when it dies. It has no volume open and never looks at the mount, as it would have to wait for its own
- * child there.
+ * The supervisor of a volume: a small process that starts the process which serves it, holds what must outlive that, and has
+ * another one serve when it dies, begun before if possible (standby.ts). It has no volume open and never looks at the mount, as it
+ * would have to wait for its own child there.
  *
  *   the serving process …                      the supervisor …
  *   ended in order (exit code 0 or 1)          ends with the same code
@@ -36,6 +36,7 @@ import { plainLog } from './log-line.js';
 import { refuseSecondDaemon } from './opening.js';
 import { thisProgram, type Program } from './program.js';
 import { ServingProcess, describeEnd, type End } from './serving-process.js';
+import { Standby } from './standby.js';
 import { prepareMountpoint, prepareSocketFolder, type Settings } from './settings.js';
 
 /** Opening replays a log of limited length: what takes longer than this hangs. */
@@ -56,6 +57,7 @@ export class Supervisor {
   #child: ServingProcess | undefined;
   /** One that lingers, if there is one. */
   #before: ServingProcess | undefined;
+  readonly #standby: Standby;
   #program = thisProgram();
   #past: Past = { deaths: 0, lastDeath: null, lastUpgrade: null };
   #readOnly: string | null = null;
@@ -69,6 +71,11 @@ export class Supervisor {
     this.#settings = settings;
     this.#log = plainLog(settings.logShape, 'supervisor');
     this.ended = new Promise((settle) => (this.#end = settle));
+    this.#standby = new Standby({
+      start: (waits) => new ServingProcess(this.#handover(true), 'standby', waits),
+      changed: (pid) => this.#child?.tell({ kind: 'standby', pid }),
+      ended: (process) => void process.ended.then((end) => this.#log('warn', `the process that waits to take over ${describeEnd(end)}`)),
+    });
   }
 
   /** Returns when the volume is mounted. Throws LcfsError if that fails; nothing is left of it then. */
@@ -138,16 +145,28 @@ export class Supervisor {
     else this.#signal = name;
   }
 
-  /** Starts a serving process; false if it ends before it serves. */
+  /** Has the volume served by another process; false if that ends before it serves. */
   async #spawn(takeover: boolean): Promise<boolean> {
-    this.#serves = false;
     this.#before = [this.#child, this.#before].find((each) => each?.isGone === false);
-    const child = new ServingProcess(this.#handover(takeover));
+    const handover = this.#handover(takeover);
+    const standby = takeover ? this.#standby.take() : undefined;
+    if (standby === undefined) return this.#serve(new ServingProcess(handover));
+    standby.tell({ kind: 'take-over', handover });
+    if (await this.#serve(standby)) return true;
+    // One that never heard of it was dead already, and nothing has been tried.
+    return (await standby.ended).began ? false : this.#serve(new ServingProcess(handover));
+  }
+
+  async #serve(child: ServingProcess): Promise<boolean> {
+    this.#serves = false;
     this.#child = child;
     const impatience = setTimeout(() => child.signal('SIGKILL'), START_PATIENCE_MS);
     this.#serves = await child.started;
     clearTimeout(impatience);
-    if (this.#serves) this.#sendSignal(child);
+    if (this.#serves) {
+      this.#sendSignal(child);
+      if (this.#settings.standby === 'on') this.#standby.begin();
+    }
     return this.#serves;
   }
 
@@ -180,6 +199,7 @@ export class Supervisor {
       this.#serves = false;
       const code = await this.#followUp(end);
       if (code === null) continue;
+      await this.#standby.drop();
       this.#letGo();
       this.#end(code);
       return;
@@ -213,6 +233,7 @@ export class Supervisor {
       await this.#spawn(true);
       return null;
     }
+    await this.#standby.drop(); // it would run the program from before
     const before = this.#program;
     this.#program = program;
     const upgrade = { at: new Date().toISOString(), version: program.version };

@@ -20,6 +20,7 @@
  * The connection ends when the last mount of it goes, by `stop` or from outside. All threads then end, and `ended`
  * resolves; closing the volume is left to the caller.
  */
+import type { Worker } from 'node:worker_threads';
 import { LcfsError } from '../engine/errors.js';
 import { reapLeftOrphans } from '../engine/maintenance.js';
 import type { VolumeHandle } from '../engine/volume.js';
@@ -28,7 +29,7 @@ import { abortConnection, attachMount, findMount, listMounts, unmount } from '..
 import type { LayerIndex } from '../layout/constants.js';
 import { closeIdle } from './backing.js';
 import { BehindTable, type Behind } from './behind.js';
-import { Threads, type Told } from './connection.js';
+import { Threads, isAwaited, type Told } from './connection.js';
 import { contentSession } from './content-session.js';
 import { reapIfForgotten } from './forget.js';
 import { NOTHING_HELD, heldFiles, type HeldFiles } from './held.js';
@@ -58,6 +59,8 @@ export interface ServeOptions {
   readonly takeover: boolean;
   /** Takes lines for the log; standard error by default. */
   readonly log?: (line: string) => void;
+  /** Threads that were begun before (`beginThreads`), as many as `sparesFor` says at most. */
+  readonly spares?: readonly Worker[];
 }
 
 export interface StopOptions {
@@ -135,6 +138,11 @@ async function tryServing(handle: VolumeHandle, state: ServingState, options: Se
   }
 }
 
+/** How many threads begun before are of use to who serves this state. */
+export function sparesFor(state: ServingState): number {
+  return state.volume.roles.filter(isAwaited).length;
+}
+
 /** What runs while a mount is served. */
 class Serving {
   #state: ServingState;
@@ -154,7 +162,7 @@ class Serving {
   #ended: Promise<void> | undefined;
   #hasEnded = false;
 
-  constructor(handle: VolumeHandle, state: ServingState, { takeover, log }: ServeOptions) {
+  constructor(handle: VolumeHandle, state: ServingState, { takeover, log, spares }: ServeOptions) {
     if (state.version !== SERVING_VERSION)
       throw new LcfsError('state', `the mount at ${state.mountpoint} was made by another version of lcfs: stop it and start it again`);
     this.#state = state;
@@ -177,18 +185,17 @@ class Serving {
     // Openings may be ended here, too.
     if (takeover && sharing !== null) useSharing(sharing, this.#tables, this.#device, (behind, number) => this.#tell(number, behind));
     const { devices, negotiated } = state.volume;
-    this.#threads = new Threads({ ...task, devices, negotiated, service: 'volume', sharing }, (message) => this.#hear(message));
+    this.#threads = new Threads({ ...task, devices, negotiated, service: 'volume', sharing }, (message) => this.#hear(message), spares);
   }
 
   /** A string says why the threads can't serve. */
   async start(): Promise<string | undefined> {
     this.#reapOrphans();
     // Both at once: threads of the mount that already need a content file wait for it as anybody does.
-    const answers = await Promise.all([this.#contents?.start(), this.#startThreads()]);
+    const answers = await Promise.all([this.#startMount(), this.#contents?.start()]);
     const refused = answers.find((answer) => answer !== undefined);
     if (refused !== undefined) return refused;
     this.#attach();
-    if (this.#takeover) this.#catchUp();
     this.#ended = this.#threads.ended.then(() => this.#end());
     return undefined;
   }
@@ -198,9 +205,14 @@ class Serving {
     if (orphans > 0) this.#log(`freed ${orphans} files that had been unlinked while they were open`);
   }
 
-  #startThreads(): Promise<string | undefined> {
+  /** After a takeover the mount has users, who wait. */
+  async #startMount(): Promise<string | undefined> {
     if (this.#takeover) askAgain(this.#device);
-    return this.#threads.start(this.#state.volume.roles);
+    const refused = await this.#threads.start(this.#state.volume.roles);
+    if (refused !== undefined || !this.#takeover) return refused;
+    this.#attach();
+    this.#catchUp();
+    return undefined;
   }
 
   #attach(): void {

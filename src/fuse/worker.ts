@@ -6,7 +6,7 @@
  *
  * An exception while it serves is a bug, after which the state in memory is not to be trusted: the process ends at once.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { panic } from '../engine/operation.js';
 import { attachVolume, type VolumeHandle } from '../engine/volume.js';
 import type { LayerIndex } from '../layout/constants.js';
@@ -49,6 +49,8 @@ export interface WorkerTask {
 
 /** What a thread tells the session. */
 export type WorkerMessage =
+  /** It waits for its task. */
+  | { readonly kind: 'begun' }
   | { readonly kind: 'ready' }
   /** There is no such queue on this kernel; the thread ends. */
   | { readonly kind: 'unavailable'; readonly reason: string }
@@ -69,7 +71,7 @@ const NICE = -10;
 /** Places of requests (engine/origins.ts): a ring entry's is its number, of which there are fewer; those of the threads of /dev/fuse follow. */
 const DEVICE_ORIGINS = 4000;
 
-const task = workerData as WorkerTask;
+let task: WorkerTask;
 
 function tell(message: WorkerMessage): void {
   parentPort!.postMessage(message);
@@ -131,9 +133,13 @@ function main(): void {
   else serveRingRole(task.role);
 }
 
-try {
-  main();
-} catch (error) {
-  if (!(error instanceof UringUnavailable)) panic(error);
-  else tell({ kind: 'unavailable', reason: error.message });
-}
+parentPort!.once('message', (given: WorkerTask) => {
+  task = given;
+  try {
+    main();
+  } catch (error) {
+    if (!(error instanceof UringUnavailable)) panic(error);
+    else tell({ kind: 'unavailable', reason: error.message });
+  }
+});
+tell({ kind: 'begun' });

@@ -31,6 +31,7 @@ const syscall = libc.func('syscall', 'long', ['long', 'int', 'int', 'int']) as (
   value: number,
 ) => number;
 
+const SCHED_OTHER = 0;
 const SCHED_IDLE = 5;
 const PRIO_PROCESS = 0;
 const NICE_LEAST = 19;
@@ -128,6 +129,19 @@ export function levelGroup(): boolean {
     // Without the right to it the group is as heavy as any other.
   }
   return true;
+}
+
+/**
+ * Makes a process give way to every other one that wants its CPU, or be like any other again. Threads that it starts are as it
+ * is. Its session still has its share of the CPUs, or it would never get anywhere on a machine that always has something to do.
+ */
+export function setPatience(pid: number, isPatient: boolean): void {
+  try {
+    for (const thread of readdirSync(`/proc/${pid}/task`).map(Number))
+      schedSetscheduler(thread, isPatient ? SCHED_IDLE : SCHED_OTHER, new Int32Array(1));
+  } catch {
+    // It has ended.
+  }
 }
 
 /**
