@@ -7,7 +7,6 @@ import { join } from 'node:path';
 import { unmountBelow } from './mounts.js';
 import { type DockerPrograms, needDocker } from './packages.js';
 import {
-  endProcesses,
   killWithChildren,
   logTail,
   processesUsing,
@@ -126,8 +125,12 @@ export class PrivateDocker {
 
   /** Runs `docker …` and returns its exit status and output. */
   try(...args: string[]): Promise<RunResult> {
+    return this.tryWith({}, ...args);
+  }
+
+  tryWith(options: RunOptions, ...args: string[]): Promise<RunResult> {
     const [program, ...rest] = this.command(...args);
-    return tryRun(program!, rest, this.#clientOptions({}));
+    return tryRun(program!, rest, this.#clientOptions(options));
   }
 
   #clientOptions(options: RunOptions): RunOptions {
@@ -173,8 +176,7 @@ export class PrivateDocker {
     await this.stopDockerd();
     await this.#containerd?.stop();
     this.#containerd = undefined;
-    const shims = processesUsing(this.#options.directory, 'containerd-shim');
-    await endProcesses(shims, this.#options.directory, 2000); // of containers that a killed dockerd left
+    killWithChildren(processesUsing(this.#options.directory, 'containerd-shim')); // of containers that a killed dockerd left
     await unmountBelow(this.#options.directory);
   }
 }

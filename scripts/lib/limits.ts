@@ -27,7 +27,10 @@ export function within<T>(promise: Promise<T>, limitMs: number, what: string | (
 export async function waitUntil(what: string, isSo: () => Promise<boolean>, limitMs = PATIENCE_MS, everyMs = 50): Promise<void> {
   const deadline = performance.now() + limitMs;
   const late = (): Error => overdue(limitMs, what);
-  while (!(await raceTime(isSo(), deadline - performance.now(), late))) await raceTime(delay(everyMs), deadline - performance.now(), late);
+  while (!(await raceTime(isSo(), deadline - performance.now(), late))) {
+    if (performance.now() >= deadline) throw late();
+    await delay(everyMs);
+  }
 }
 
 function raceTime<T>(promise: Promise<T>, limitMs: number, late: () => Error): Promise<T> {

@@ -16,6 +16,8 @@ export interface RunOptions {
   cwd?: string;
   /** Text for standard input. */
   input?: string;
+  /** Writes to standard input instead, and ends it or leaves the command waiting for more. */
+  feed?: (stdin: NodeJS.WritableStream) => void;
   /** File descriptor or file name to use as standard input instead. */
   stdin?: number;
   /** File descriptor that takes standard output instead of the result. */
@@ -45,7 +47,8 @@ export async function tryRun(command: string, args: readonly string[], options: 
   child.stdout?.on('data', (chunk: Buffer) => stdout.push(chunk));
   child.stderr?.on('data', (chunk: Buffer) => stderr.push(chunk));
   child.stdin?.on('error', () => {}); // the command may end without reading its input
-  child.stdin?.end(options.input ?? '');
+  if (child.stdin !== null && options.feed !== undefined) options.feed(child.stdin);
+  else child.stdin?.end(options.input ?? '');
   const status = await limitedStatus(child, `${command} ${args.join(' ')}`, options.timeoutMs ?? COMMAND_MS);
   return { status, stdout: Buffer.concat(stdout).toString(), stderr: Buffer.concat(stderr).toString() };
 }

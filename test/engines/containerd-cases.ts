@@ -1,12 +1,9 @@
 /**
  * What must hold for every containerd that uses LCFS: a function over the suite it comes from, run by one test file each.
- *
- * Each case brings about what it needs, which is quick where a case before has left it. After one that failed everything begins
- * anew, so that one failure is one failure, and any case can be run alone.
  */
 import assert from 'node:assert/strict';
 import { closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
-import { after, before, beforeEach, describe, test } from 'node:test';
+import { after, before, describe } from 'node:test';
 import { containerdConfig, takesDiffers, withImport } from '../../src/cli/setup/containerd-config.js';
 import { withCri } from '../../src/cli/setup/cri-config.js';
 import { isAtLeast, type Version } from '../../src/cli/setup/version.js';
@@ -15,12 +12,12 @@ import { unmountBelow } from '../../scripts/lib/mounts.js';
 import type { RunResult } from '../../scripts/lib/run.js';
 import type { SuiteName } from '../../scripts/lib/suites.js';
 import { blobFile, chainIds, type Image, packImage } from '../../scripts/lib/oci.js';
+import { casesOn, SETUP_MS } from './cases.js';
 import { brokenImages, damagedImage, largeImage } from './containerd-images.js';
 import { Stack } from './containerd-harness.js';
 import { criPull, criRemove, KUBERNETES_NAMESPACE } from './cri.js';
 import { assertSame } from './harness.js';
 import { listTar } from './tar-list.js';
-import { limitTests } from '../support/hangs.js';
 
 const WRITE = 'echo one > /one; mkdir /two; echo x > /etc/passwd; rm -r /deep; chmod 700 /var; ln /one /two/three';
 /** What the volume's own records may take more than before; less than the smallest layer that the tests unpack. */
@@ -38,20 +35,14 @@ const CRI_SNAPSHOTTER =
   /\[plugins\.["']io\.containerd\.(grpc\.v1\.cri["']\.containerd|cri\.v1\.images["'])\]\n(?:(?!\s*\[).*\n)*?\s*snapshotter = ["']lcfs["']/;
 /** What a case does in the middle of something is done in vain if that has ended meanwhile. */
 const TRIES = 10;
-const SETUP_MS = 900_000;
-/** More than any wait in a case has, so that it is the wait that fails and says for what. */
-const CASE_MS = 5 * PATIENCE_MS;
 
 /** @param expected says whether a version is one that the tests are meant for */
 export function containerdTests(suite: SuiteName | undefined, expected: (version: Version) => boolean): void {
-  // What hangs beyond any wait of a case that has a limit itself.
-  limitTests(CASE_MS / 1000);
   describe(`containerd of ${suite ?? 'this machine'}`, () => {
     const stack = new Stack();
     let odd = '';
     let plain = '';
     let usedAtStart = 0;
-    let sound = true;
     before(
       async () => {
         await stack.start(suite);
@@ -62,31 +53,17 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
       { timeout: SETUP_MS },
     );
     after(() => stack.stop());
-    beforeEach(
-      async () => {
-        if (sound) return;
-        await stack.startAfresh();
-        usedAtStart = await stack.usedBlocks();
-        sound = true;
-      },
-      { timeout: SETUP_MS },
-    );
 
     const differ = (): boolean => takesDiffers(stack.containerd.version);
     const layersFetched = (): string[] => {
       const layers = new Set(stack.images.odd.manifest.layers.map(({ digest }) => digest));
       return stack.registry.fetched.filter((digest) => layers.has(digest));
     };
-    /** Runs one case; when it fails, the ends of the logs are printed. */
-    const check = (name: string, work: () => Promise<void>): void =>
-      void test(name, { timeout: CASE_MS }, async () => {
-        sound = false; // until it has ended well; when its time is over, nothing is caught
-        await work().catch((error: unknown) => {
-          console.error(stack.logs());
-          throw error;
-        });
-        sound = true;
-      });
+    const startAfresh = async (): Promise<void> => {
+      await stack.startAfresh();
+      usedAtStart = await stack.usedBlocks();
+    };
+    const check = casesOn({ startAfresh, logs: () => stack.logs() });
 
     check('is a version that this is meant for', async () => {
       assert.ok(expected(stack.containerd.version), stack.containerd.versionText);
@@ -230,6 +207,7 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
     });
 
     check('what one namespace removes stays for the other; the last one gives the space back', async () => {
+      await stack.containerd.try('containers', 'rm', 'c1'); // one that no case has removed would hold its image
       await stack.pull(odd);
       await stack.pullSharing(odd, 'other');
       await stack.ctr('images', 'rm', '--sync', odd);
@@ -367,9 +345,14 @@ export function containerdTests(suite: SuiteName | undefined, expected: (version
     check('a containerd that dies while it downloads leaves nothing half-made', async () => {
       await forget(stack, odd);
       const used = await stack.usedBlocks();
-      const reached = stack.registry.stall(stack.images.odd.manifest.layers[1]!.digest);
+      const [first, stalled, ...others] = stack.images.odd.manifest.layers.map(({ digest }) => digest);
+      const reached = stack.registry.stall(stalled!);
       const pulling = beginPull(odd);
       await within(Promise.race([reached, endedEarly(pulling)]), PATIENCE_MS, 'half of a layer is downloaded');
+      await waitUntil('the other layers are downloaded', async () => {
+        const blobs = new Set((await stack.ctr('content', 'ls', '-q')).split('\n'));
+        return [first!, ...others].every((digest) => blobs.has(digest));
+      });
       await stack.containerd.kill();
       // Before containerd 2 it is ctr that downloads: it would not notice until it has more to hand on.
       stack.registry.letGo();

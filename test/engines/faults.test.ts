@@ -1,48 +1,50 @@
 /** What can go wrong under a Docker Engine: a full volume, hostile archives, an LCFS that dies. */
 import assert from 'node:assert/strict';
 import { existsSync, rmSync, writeFileSync } from 'node:fs';
-import { after, afterEach, before, test } from 'node:test';
+import { after, before } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Status } from '../../src/daemon/protocol.js';
-import type { PrivateDocker } from '../../scripts/lib/docker.js';
 import { busyboxRoot, debianRoot } from '../../scripts/lib/images.js';
+import { waitUntil } from '../../scripts/lib/limits.js';
 import { needCommands } from '../../scripts/lib/packages.js';
 import { archive, type EntrySpec } from '../support/archives.js';
 import * as Tar from '../../src/archive/tar-format.js';
+import { casesOn, SETUP_MS } from './cases.js';
+import { importHalf } from './half-import.js';
 import { Engines } from './harness.js';
 import { TEMPORARY, removeTemporary } from './temporary.js';
-import { limitTests } from '../support/hangs.js';
-
-limitTests(600);
 
 const HOST_NETWORK = ['--network', 'host'] as const;
 /** Less than the Debian root takes. */
 const VOLUME_SIZE = '128M';
 
-let engines: Engines;
-let docker: PrivateDocker;
+const engines = new Engines({ size: VOLUME_SIZE });
+const docker = engines.onLcfs;
 
-before(async () => {
-  await needCommands('tar', 'busybox', 'debootstrap');
-  engines = new Engines({ size: VOLUME_SIZE });
-  docker = engines.onLcfs;
-  try {
-    await engines.lcfs.start();
-    await docker.start();
-    await docker.docker('import', await busyboxRoot(), 'busybox');
-  } catch (error) {
-    await engines.stop();
-    throw error;
-  }
-});
+async function prepare(): Promise<void> {
+  await docker.docker('import', await busyboxRoot(), 'busybox');
+}
+
+before(
+  async () => {
+    await needCommands('tar', 'busybox', 'debootstrap');
+    await engines.start([docker]);
+    await prepare();
+  },
+  { timeout: SETUP_MS },
+);
 
 after(() => engines.stop());
 
-/** Whatever happened, a container can be run. */
-afterEach(async () => {
-  await removeTemporary(docker);
-  assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo fine > /f; cat /f'), 'fine');
-});
+const startAfresh = (): Promise<void> => engines.startAfresh([docker]).then(prepare);
+const check = casesOn({ startAfresh, tidy: () => removeTemporary(docker), logs: () => engines.logs() });
+
+/** A case after which, whatever happened in it, a container can be run. */
+const test = (name: string, work: () => Promise<void>): void =>
+  check(name, async () => {
+    await work();
+    assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'busybox', 'sh', '-c', 'echo fine > /f; cat /f'), 'fine');
+  });
 
 const status = (): Promise<Status> => engines.lcfs.json<Status>('status');
 
@@ -71,7 +73,7 @@ test('a container that fills the volume gets ENOSPC; others can read and remove;
     'busybox',
     'sh',
     '-c',
-    'echo before > /kept; sleep 1000',
+    'echo before > /kept; sleep 10000',
   );
   const fill = 'dd if=/dev/urandom of=/big bs=1M; echo status $?; ls -l /bin/busybox > /dev/null && echo still readable';
   const filled = await docker.docker('run', '--name', 'filler', ...TEMPORARY, ...HOST_NETWORK, 'busybox', 'sh', '-c', `(${fill}) 2>&1`);
@@ -79,11 +81,10 @@ test('a container that fills the volume gets ENOSPC; others can read and remove;
   assert.match(filled, /still readable/);
   assert.equal(await docker.docker('exec', 'reader', 'cat', '/kept'), 'before');
   await docker.docker('rm', '-f', 'reader', 'filler');
-  for (let tries = 0; (await status()).blocks.free < free - 100 && tries < 50; tries++) {
+  await waitUntil('space comes back', async () => {
     await engines.lcfs.lcfs('commit');
-    await delay(100);
-  }
-  assert.ok((await status()).blocks.free >= free - 100);
+    return (await status()).blocks.free >= free - 100;
+  });
 });
 
 const BAD: [string, EntrySpec[]][] = [
@@ -121,18 +122,18 @@ test('a symbolic link that leads out of the layer leads nowhere', async () => {
 
 test('LCFS dies while an image comes in: what was acknowledged is there, the rest is not, Docker goes on', async () => {
   await docker.docker('import', '--change', 'LABEL kept=1', await busyboxRoot(), 'acknowledged');
-  const coming = docker.try('import', await debianRoot(), 'interrupted');
-  await delay(300);
+  const coming = await importHalf(docker, engines.lcfs, await debianRoot(), 'interrupted');
   await engines.lcfs.kill();
+  coming.breakOff();
   await engines.lcfs.start();
-  assert.notEqual((await coming).status, 0);
+  assert.notEqual((await coming.ended).status, 0);
   assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'acknowledged', 'echo', 'here'), 'here');
   assert.notEqual((await docker.try('inspect', 'interrupted')).status, 0);
   await docker.docker('rmi', 'acknowledged');
 });
 
 test('LCFS dies under a running container: Docker starts again and can remove it', async () => {
-  await docker.docker('run', '-d', '--name', 'victim', ...TEMPORARY, '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sleep', '1000');
+  await docker.docker('run', '-d', '--name', 'victim', ...TEMPORARY, '--stop-signal', 'KILL', ...HOST_NETWORK, 'busybox', 'sleep', '10000');
   await engines.lcfs.lcfs('commit');
   await engines.lcfs.kill();
   await engines.lcfs.start();

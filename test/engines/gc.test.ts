@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { GcReport, Layer } from '../../src/daemon/protocol.js';
 import type { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { busyboxRoot, debianRoot } from '../../scripts/lib/images.js';
@@ -12,10 +11,12 @@ import { needCommands } from '../../scripts/lib/packages.js';
 import { type RunResult, tryRun } from '../../scripts/lib/run.js';
 import { Stack } from './containerd-harness.js';
 import { Engines } from './harness.js';
+import { importHalf } from './half-import.js';
+import { limitTests } from '../support/hangs.js';
+
+limitTests(1200);
 
 const HOST_NETWORK = ['--network', 'host'] as const;
-/** So much of the large image is there when everything dies. */
-const BYTES_IMPORTED = 8 << 20;
 
 const namesOf = (layers: readonly { name: string }[]): string[] => layers.map(({ name }) => name).toSorted();
 const layersOf = (lcfs: LcfsDaemon): Promise<Layer[]> => lcfs.json<Layer[]>('layer', 'ls');
@@ -68,16 +69,11 @@ describe('layers that Docker does not know', () => {
 
   test('an import that died with Docker and LCFS is found, and only that', async () => {
     const known = namesOf(await layersOf(lcfs));
-    const coming = docker.try('import', await debianRoot(), 'debian');
-    const half = async (): Promise<Layer | undefined> =>
-      (await layersOf(lcfs)).find(({ name, ownBytes }) => !known.includes(name) && ownBytes > BYTES_IMPORTED);
-    for (let tries = 0; (await half()) === undefined; tries++) {
-      assert.ok(tries < 200, 'the import goes on');
-      await delay(20);
-    }
+    const coming = await importHalf(docker, lcfs, await debianRoot(), 'debian');
     await lcfs.lcfs('commit');
     await Promise.all([docker.killDockerd(), lcfs.kill()]);
-    assert.notEqual((await coming).status, 0);
+    coming.breakOff();
+    assert.notEqual((await coming.ended).status, 0);
     await lcfs.start();
     await docker.startDockerd();
     assert.equal((await gc(lcfs, '--older-than', '1h')).layers.length, 0, 'it may still be wanted');

@@ -3,7 +3,7 @@
  * of the same images. Everything lies in one temporary folder and is taken down whatever happens.
  */
 import assert from 'node:assert/strict';
-import { chmodSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 import { makeFolder } from '../../scripts/lib/folders.js';
@@ -45,10 +45,22 @@ export class Engines {
     return docker;
   }
 
-  async start(): Promise<void> {
+  /** Starts LCFS and engines on it and beside it; both unless told. */
+  async start(engines: readonly PrivateDocker[] = [this.onLcfs, this.onOverlay]): Promise<void> {
     chmodSync(this.folder, 0o711); // root of a user namespace has to get through
     await this.lcfs.start();
-    await Promise.all([this.onLcfs.start(), this.onOverlay.start()]);
+    await Promise.all(engines.map((docker) => docker.start()));
+  }
+
+  /** After a failure: ends everything, whatever it hangs in, and begins anew with nothing. What the volume held is checked before it goes. */
+  async startAfresh(engines?: readonly PrivateDocker[]): Promise<void> {
+    await Promise.all(this.#all.map((docker) => docker.stop()));
+    await this.lcfs.end();
+    const check = await this.lcfs.check();
+    if (check.status !== 0) console.error(`the volume that a failure left:\n${check.stdout}${check.stderr}`);
+    await unmountBelow(this.folder);
+    for (const name of readdirSync(this.folder)) rmSync(this.path(name), { recursive: true, force: true });
+    await this.start(engines);
   }
 
   /** Runs the same on both engines, one after the other, LCFS first. */
@@ -93,13 +105,14 @@ export class Engines {
     rmSync(file);
   }
 
-  /** Ends all engines, then LCFS, and removes the folder. */
+  /** Ends all engines, then LCFS, and removes the folder, also if something of it cannot be ended. Throws then. */
   async stop(): Promise<void> {
-    await Promise.all(this.#all.map((docker) => docker.stop()));
-    await this.lcfs.end();
+    const ended = await Promise.allSettled(this.#all.map((docker) => docker.stop()));
+    ended.push(...(await Promise.allSettled([this.lcfs.end()])));
     await unmountBelow(this.folder);
     rmSync(this.folder, { recursive: true, force: true });
     rmSync(this.lcfs.socket, { force: true });
+    for (const end of ended) if (end.status === 'rejected') throw end.reason;
   }
 
   /** What the daemons said last: printed when a test fails. */

@@ -1,6 +1,6 @@
 /** What a container writes through a memory mapping, and how that is looked for in an image that was made of it meanwhile. */
 import assert from 'node:assert/strict';
-import { setTimeout as delay } from 'node:timers/promises';
+import { waitUntil } from '../../scripts/lib/limits.js';
 import { TEMPORARY } from './temporary.js';
 
 /** So many pages are not written while a commit begins. */
@@ -14,7 +14,7 @@ memory = mmap.mmap(fd, 0)
 for page in range(${PAGES} + 1):
     memory[page * 4096 : page * 4096 + 19] = b'through the mapping'
 print('written', flush=True)
-time.sleep(300)
+time.sleep(10000)
 `;
 
 const COUNT = `
@@ -32,10 +32,7 @@ export async function commitMapped(
   options: readonly string[],
 ): Promise<void> {
   await docker('run', '-d', '--name', 'mapped', ...TEMPORARY, ...options, image, 'python3', '-c', MAP);
-  for (let tries = 0; !(await docker('logs', 'mapped')).includes('written'); tries++) {
-    assert.ok(tries < 300, 'the container writes');
-    await delay(100);
-  }
+  await waitUntil('the container writes', async () => (await docker('logs', 'mapped')).includes('written'));
   await docker('commit', 'mapped', 'mapped-image');
   assert.equal((await docker('run', '--rm', ...options, 'mapped-image', 'python3', '-c', COUNT)).trim(), String(PAGES + 1));
 }
