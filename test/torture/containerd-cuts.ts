@@ -33,6 +33,8 @@ class ContainerdUnderCuts implements Engine {
   readonly folders: readonly string[];
   readonly gcArgs = [];
   readonly #folder: string;
+  /** What runc knows of containers: usually in memory, in one place for all containerds of the machine, and gone with the power. */
+  readonly #runcRoot: string;
   readonly #containerd: PrivateContainerd;
   readonly #images: KnownImage[] = [];
   /** Files of each snapshot of an image's layer. */
@@ -41,6 +43,7 @@ class ContainerdUnderCuts implements Engine {
 
   constructor({ folder, mountpoint, place }: Site) {
     this.#folder = folder;
+    this.#runcRoot = join(folder, 'runc');
     const socket = join(folder, 's.sock');
     const directory = join(folder, 'c');
     const root = place === 'on the volume' ? join(mountpoint, 'global/containerd') : join(directory, 'root');
@@ -57,8 +60,9 @@ class ContainerdUnderCuts implements Engine {
     return this.#containerd.end();
   }
 
-  cutPower(): Promise<void> {
-    return this.#containerd.cutPower();
+  async cutPower(): Promise<void> {
+    await this.#containerd.cutPower();
+    rmSync(this.#runcRoot, { recursive: true, force: true });
   }
 
   pids(): number[] {
@@ -110,11 +114,11 @@ class ContainerdUnderCuts implements Engine {
     else if (containers.length > CONTAINERS_MAX || kind === 1)
       await this.#remove(containers.length === 0 ? 'none' : random.pick(containers));
     else if (kind < 4) await this.#containerd.try('images', 'import', ...SNAPSHOTTER, image.archive);
-    else await this.#containerd.try('run', '-d', '--cgroup', this.#cgroup(id), ...SNAPSHOTTER, image.name, id, 'sh', '-c', fill);
+    else await this.#containerd.try('run', '-d', ...this.#runOptions(id), image.name, id, 'sh', '-c', fill);
   }
 
-  #cgroup(id: string): string {
-    return `/${this.#containerd.cgroup}/${id}`;
+  #runOptions(id: string): string[] {
+    return ['--cgroup', `/${this.#containerd.cgroup}/${id}`, '--runc-root', this.#runcRoot, ...SNAPSHOTTER];
   }
 
   async #containers(): Promise<string[]> {
@@ -158,7 +162,7 @@ class ContainerdUnderCuts implements Engine {
   /** An image that is listed can be run, whatever of its layers has to be unpacked first. */
   async #verifyImage(name: string): Promise<void> {
     const id = `proof${this.#made++}`;
-    await this.#ctr('run', '--rm', '--cgroup', this.#cgroup(id), ...SNAPSHOTTER, name, id, 'true');
+    await this.#ctr('run', '--rm', ...this.#runOptions(id), name, id, 'true');
   }
 
   async #verifyContainer(id: string): Promise<void> {
