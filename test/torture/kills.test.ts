@@ -16,7 +16,7 @@ test('the daemon is killed under load: what was acknowledged is there, what is m
   await withFolder(async (folder) => {
     const figures = await kills(testBudget(seed, KILLS, folder));
     t.diagnostic(
-      `${figures.operations} changes, ${figures.bytesVerified} bytes verified, recoveries in ms: ${figures.recoveryMs.map(Math.round).join(' ')}`,
+      `${figures.operations} changes, ${figures.bytesVerified} bytes verified, takeovers in ms: ${figures.takeoverMs.map(Math.round).join(' ')}, restarts: ${figures.restartMs.map(Math.round).join(' ')}`,
     );
     assert.equal(figures.kills, KILLS);
     assert.ok(figures.operations > KILLS);

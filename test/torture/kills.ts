@@ -183,7 +183,8 @@ export class Kills {
     const survived = this.#maySurvive(began) && (await this.#killServing());
     if (!survived) await this.#killAll();
     await within('the first answer', this.#firstAnswer());
-    this.figures.recoveryMs.push(performance.now() - (survived ? began : this.#startedAt));
+    if (survived) this.figures.takeoverMs.push(performance.now() - began);
+    else this.figures.restartMs.push(performance.now() - this.#startedAt);
     this.figures.kills++;
     if (survived) await this.#restAll();
     return !survived;

@@ -1,13 +1,7 @@
 /**
  * `npm run torture -- --minutes N`: everything that may happen to a volume and to its daemon, for as long as one likes.
  *
- *   --minutes N     how long, all parts together; 5 unless told
- *   --only PART     one part (or several, with commas) instead of all
- *   --seed S        seed of the first run; one of its own unless told
- *   --most N        ends a part after so many cuts, kills or runs
- *   --json FILE     writes the figures there
- *   --evidence DIR  where images and logs of a violation are kept; a folder in the temporary one unless told
- *   --list          names the parts
+ *   npm run torture -- --help                  its options and parts
  *
  * Each part is a process of its own: an engine that finds itself in a state that must not be ends its process, and that is a
  * violation like any other. The first violation ends the run with exit code 1; its message names the seed and the evidence.
@@ -17,7 +11,7 @@ import { once } from 'node:events';
 import { closeSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
-import { parseArgs } from 'node:util';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import { logTail } from '../../scripts/lib/run.js';
 import { addFigures, noFigures, percentile, type Figures } from './part.js';
 import { PARTS, type PartName } from './parts.js';
@@ -36,26 +30,46 @@ type Answer = { line: string } | { figures: Figures };
 
 const SEED_MAX = 0x7fff_0000;
 
-function options(): { minutes: number; only: PartName[]; seed: number; most: number; json?: string; evidence: string; list: boolean } {
-  const { values } = parseArgs({
-    options: {
-      minutes: { type: 'string', default: '5' },
-      only: { type: 'string', default: Object.keys(PARTS).join(',') },
-      seed: { type: 'string', default: String(1 + Math.floor(Math.random() * SEED_MAX)) },
-      most: { type: 'string', default: 'Infinity' },
-      json: { type: 'string' },
-      evidence: { type: 'string', default: join(tmpdir(), 'lcfs-torture') },
-      list: { type: 'boolean', default: false },
-    },
-  });
-  const only = values.only.split(',').map((name) => {
-    if (!(name in PARTS)) throw new Error(`there is no part ${name}; the parts are ${Object.keys(PARTS).join(', ')}`);
+interface Options {
+  minutes: number;
+  only: readonly PartName[];
+  seed: number;
+  most?: number;
+  json?: string;
+  evidence: string;
+}
+
+function aboveZero(text: string): number {
+  const value = Number(text);
+  if (!(value > 0)) throw new InvalidArgumentError('It takes a number above 0.');
+  return value;
+}
+
+function partNames(text: string): PartName[] {
+  return text.split(',').map((name) => {
+    if (!(name in PARTS)) throw new InvalidArgumentError(`There is no part ${name}.`);
     return name as PartName;
   });
-  const numbers = { minutes: Number(values.minutes), seed: Number(values.seed), most: Number(values.most) };
-  for (const [name, value] of Object.entries(numbers)) if (!(value > 0)) throw new Error(`--${name} takes a number above 0`);
-  const json = values.json === undefined ? {} : { json: values.json };
-  return { ...numbers, ...json, only, evidence: resolve(values.evidence), list: values.list };
+}
+
+function options(): Options {
+  const names = Object.keys(PARTS) as PartName[];
+  const parts = names.map((name) => `  ${name.padEnd(12)} ${PARTS[name].what}`);
+  return new Command('npm run torture --')
+    .description('Everything that may happen to a volume and to its daemon, for as long as one likes.')
+    .option('--minutes <n>', 'how long, all parts together', aboveZero, 5)
+    .addOption(new Option('--only <parts>', 'one part (or several, with commas)').argParser(partNames).default(names, 'all'))
+    .addOption(
+      new Option('--seed <s>', 'seed of the first run')
+        .argParser(aboveZero)
+        .default(1 + Math.floor(Math.random() * SEED_MAX), 'one of its own'),
+    )
+    .option('--most <n>', 'ends a part after so many cuts, kills or runs', aboveZero)
+    .option('--json <file>', 'writes the figures there')
+    .option('--evidence <folder>', 'where images and logs of a violation are kept', (path) => resolve(path), join(tmpdir(), 'lcfs-torture'))
+    .addHelpText('after', `\nParts:\n${parts.join('\n')}`)
+    .parse()
+    .opts<Options>();
 }
 
 /** Runs a part in a process of its own, whose complaints go to a file: a sound engine complains of damage, too. Returns its figures, or null after a violation. */
@@ -101,8 +115,10 @@ interface Report {
   minutes: number;
   powerCutsSurvived: number;
   killsSurvived: number;
-  recoveryMsP50: number;
-  recoveryMsP99: number;
+  takeoverMsP50: number;
+  takeoverMsP99: number;
+  restartMsP50: number;
+  restartMsP99: number;
   bytesVerified: number;
   operations: number;
   mutations: number;
@@ -117,8 +133,10 @@ function report(seed: number, began: number, parts: Partial<Record<PartName, Fig
     minutes: Math.round((performance.now() - began) / 600) / 100,
     powerCutsSurvived: all.cuts,
     killsSurvived: all.kills,
-    recoveryMsP50: Math.round(percentile(all.recoveryMs, 0.5)),
-    recoveryMsP99: Math.round(percentile(all.recoveryMs, 0.99)),
+    takeoverMsP50: Math.round(percentile(all.takeoverMs, 0.5)),
+    takeoverMsP99: Math.round(percentile(all.takeoverMs, 0.99)),
+    restartMsP50: Math.round(percentile(all.restartMs, 0.5)),
+    restartMsP99: Math.round(percentile(all.restartMs, 0.99)),
     bytesVerified: all.bytesVerified,
     operations: all.operations,
     mutations: all.mutations,
@@ -131,8 +149,7 @@ function print(figures: Report): void {
 }
 
 async function main(): Promise<void> {
-  const { minutes, only, seed, most, json, evidence, list } = options();
-  if (list) return console.log(only.map((name) => `${name.padEnd(12)} ${PARTS[name].what}`).join('\n'));
+  const { minutes, only, seed, most = Infinity, json, evidence } = options();
   mkdirSync(evidence, { recursive: true });
   console.log(`seed ${seed}, evidence in ${evidence}`);
   const began = performance.now();
@@ -145,8 +162,8 @@ async function main(): Promise<void> {
     if (figures === null) process.exitCode = 1;
     else parts[part] = figures;
     if (figures === null) break;
-    const { recoveryMs, ...counts } = figures;
-    console.log(`# ${part}: ${JSON.stringify({ ...counts, recoveries: recoveryMs.length })}`);
+    const { takeoverMs, restartMs, ...counts } = figures;
+    console.log(`# ${part}: ${JSON.stringify({ ...counts, takeovers: takeoverMs.length, restarts: restartMs.length })}`);
   }
   const figures = report(seed, began, parts);
   print(figures);

@@ -30,8 +30,10 @@ export interface Figures {
   cuts: number;
   /** Ends of the serving process, or of the whole daemon, under load. */
   kills: number;
-  /** Milliseconds from each kill until the first answer. */
-  recoveryMs: number[];
+  /** Milliseconds until the first answer: from each kill after which another process took over, … */
+  takeoverMs: number[];
+  /** … and from each start of a daemon after the whole of the one before was killed. */
+  restartMs: number[];
   /** Contents that were read and compared. */
   bytesVerified: number;
   /** Operations that were done, all of which were compared. */
@@ -43,7 +45,7 @@ export interface Figures {
 }
 
 export function noFigures(): Figures {
-  return { cuts: 0, kills: 0, recoveryMs: [], bytesVerified: 0, operations: 0, mutations: 0 };
+  return { cuts: 0, kills: 0, takeoverMs: [], restartMs: [], bytesVerified: 0, operations: 0, mutations: 0 };
 }
 
 /** Adds figures to others, which are changed. */
@@ -53,7 +55,8 @@ export function addFigures(to: Figures, more: Figures): void {
   to.bytesVerified += more.bytesVerified;
   to.operations += more.operations;
   to.mutations += more.mutations;
-  to.recoveryMs.push(...more.recoveryMs);
+  to.takeoverMs.push(...more.takeoverMs);
+  to.restartMs.push(...more.restartMs);
 }
 
 export type Part = (budget: Budget) => Promise<Figures>;
