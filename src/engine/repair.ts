@@ -571,6 +571,8 @@ function takeSpaceOfLog(): void {
 function afterLog(before: CatalogLeft): CatalogLeft {
   const { entries, lost, reasons } = logTo === 0 ? { entries: 0, lost: 0, reasons: [] } : applyLog(logFrom);
   emptySlots();
+  // A layer that the log made shares pages with its parent, which may be mended. From now on pages are copied again before they change.
+  passOver(W[GENERATION]!);
   W[REMOVING_LAYERS] = 0;
   report.log.operations = entries;
   report.log.lostRecords = lost;

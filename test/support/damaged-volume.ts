@@ -183,11 +183,7 @@ function makeOriginal(path: string, withLog: boolean): Original {
   middle.rename('/dir4/file4', '/dir5/renamed');
   middle.folder('/new');
   for (let i = 0; i < 40; i++) middle.file(`/new/n${i}`, textOf(`new ${i}`, 3000));
-  // Both superblocks lead to the same files.
-  for (const value of ['1', '2']) {
-    setProperty('base', 'last', value);
-    checkpoint();
-  }
+  checkpointTwice();
   createLayer('clone', { parent: 'middle' });
   const top = new Maker(createLayer('top', { parent: 'middle' }), middle.known);
   for (let i = 0; i < 40; i += 2) top.remove(`/new/n${i}`);
@@ -199,7 +195,7 @@ function makeOriginal(path: string, withLog: boolean): Original {
   createLayer('gone', { parent: 'base' });
   removeLayer('gone');
   if (withLog) crash();
-  else closeVolume();
+  else close();
   openVolume(path, { ...CACHE, readOnly: true });
   assert.equal(openedLog().entries > 0, withLog);
   // What becomes of a damaged log, or of one that the superblock which is left does not lead to, has tests of its own.
@@ -215,6 +211,19 @@ function makeOriginal(path: string, withLog: boolean): Original {
     ['other', other.known],
   ]);
   return { image: readFileSync(path), used, isSpared, layers };
+}
+
+/** So both superblocks lead to the same files. */
+function checkpointTwice(): void {
+  for (const value of ['1', '2']) {
+    setProperty('base', 'last', value);
+    checkpoint();
+  }
+}
+
+function close(): void {
+  checkpointTwice();
+  closeVolume();
 }
 
 /** With a batch behind the one that matters: of the last batch nobody knows whether its data was ever there. */
