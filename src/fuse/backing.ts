@@ -3,8 +3,8 @@
  * opening of the connection uses it, counted in a table that all threads share. After the last one it is kept for the next
  * for a while (idle-ids.ts).
  *
- * Making one looks the content file up on the content mount, which other threads of this process serve: no lock of any kind
- * may be held. Two threads may so make an id for the same file at once; the second takes that of the first and closes its
+ * Making one looks the content file up on the content mount (content-scout.ts), which other threads of this process serve: no lock
+ * of any kind may be held. Two threads may so make an id for the same file at once; the second takes that of the first and closes its
  * own.
  */
 import koffi from 'koffi';
@@ -12,6 +12,7 @@ import { getInode } from '../engine/inode.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
 import { close, ioBuffer, ioctl } from '../linux/libc.js';
 import { writeHex } from './content-names.js';
+import { scout } from './content-scout.js';
 import type { CountTable } from './count-table.js';
 import type { IdleIds } from './idle-ids.js';
 import * as P from './protocol.js';
@@ -32,6 +33,7 @@ const MAP = 1024;
 const map = new Uint32Array(memory.bytes.buffer, memory.bytes.byteOffset + MAP, P.BACKING_MAP_BYTES / 4);
 
 const SLASH = 0x2f;
+const LINE_END = 0x0a;
 
 let table: CountTable;
 let idle: IdleIds;
@@ -75,7 +77,10 @@ function makeBacking(layer: LayerIndex, ino: Ino): number {
 function openBacking(fuse: number, contents: number, layer: LayerIndex, ino: Ino): number {
   // The look-up on the content mount will want this inode. This thread waits for it, so the device should not have to.
   if (getInode(layer, ino) < 0) return 0;
-  writePath(layer, ino);
+  const bytes = writePath(layer, ino);
+  memory.bytes[bytes] = LINE_END;
+  scout(contents, memory.address, bytes + 1);
+  memory.bytes[bytes] = 0;
   const file = openat(contents, memory.address, O_PATH | O_CLOEXEC | O_NOFOLLOW);
   if (file < 0) return 0;
   const backing = registerBacking(fuse, file);
@@ -96,11 +101,10 @@ export function closeBacking(fuse: number, backing: number): void {
   ioctl(fuse, P.IOCTL_BACKING_CLOSE, memory.address + MAP);
 }
 
-/** Writes `<layer>/<ino>`, both hexadecimal, with its end. */
-function writePath(layer: LayerIndex, ino: Ino): void {
+/** Writes `<layer>/<ino>`, both hexadecimal. Returns its length. */
+function writePath(layer: LayerIndex, ino: Ino): number {
   const bytes = memory.bytes;
   let at = writeHex(bytes, 0, layer);
   bytes[at++] = SLASH;
-  at = writeHex(bytes, at, ino);
-  bytes[at] = 0;
+  return writeHex(bytes, at, ino);
 }

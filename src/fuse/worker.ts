@@ -14,6 +14,7 @@ import { pinThread } from '../linux/affinity.js';
 import { giveWay, isGroupOurs } from '../linux/cpu-group.js';
 import { becomeIoFlusher, setNice } from '../linux/thread.js';
 import { whenLayerSeen } from './content.js';
+import { endScout } from './content-scout.js';
 import type { Behind } from './behind.js';
 import { DeviceQueue, serveDevice } from './device-queue.js';
 import { serveContents } from './dispatch.js';
@@ -131,6 +132,7 @@ function main(): void {
   else prepareContent();
   if (task.role.kind === 'device') serveDeviceRole(task.role.descriptor, task.role.beside);
   else serveRingRole(task.role);
+  endScout();
 }
 
 parentPort!.once('message', (given: WorkerTask) => {

@@ -50,6 +50,15 @@ function contentsOf(fd: number, bytes = 64): string {
 
 const viaProc = (fd: number): string => `/proc/self/fd/${fd}`;
 
+/** Whether there is such a process, and not just what it ended with. */
+function isRunning(pid: string): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`).length > 0;
+  } catch {
+    return false;
+  }
+}
+
 /** Tries again for a while: what is announced to the kernel comes a moment later. */
 async function soon(check: () => void): Promise<void> {
   for (let tries = 0; ; tries++) {
@@ -166,6 +175,22 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
         assert.ok(buffer.equals(LARGE.subarray(4096, 12_288)));
       });
     }
+  });
+
+  it('are looked up by shells, which end with the mount', { skip: !isOn }, async () => {
+    const threads = readdirSync(`/proc/${mounted.server.pid}/task`);
+    const children = threads.flatMap((thread) =>
+      readFileSync(`/proc/${mounted.server.pid}/task/${thread}/children`, 'latin1').trim().split(' ').filter(Boolean),
+    );
+    const shells = children.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('/bin/sh\0'));
+    assert.ok(shells.length > 0 && shells.length <= threads.length);
+    await mounted.remount();
+    await soon(() =>
+      assert.deepEqual(
+        shells.filter((pid) => isRunning(pid)),
+        [],
+      ),
+    );
   });
 
   it('are in the page cache once', async () => {
