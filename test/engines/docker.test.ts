@@ -114,7 +114,8 @@ const MAKERS = {
 /** Makes what is not there. */
 async function need(...names: (keyof typeof MAKERS)[]): Promise<void> {
   for (const name of names) {
-    const found = await engines.both((engine) => engine.try('inspect', name));
+    // Of what kind it is has to be said: else Docker asks every plugin for a volume of that name.
+    const found = await engines.both((engine) => engine.try(name === 'changed' ? 'container' : 'image', 'inspect', name));
     if (found.some(({ status: missing }) => missing !== 0)) await MAKERS[name]();
   }
 }
@@ -227,7 +228,7 @@ check('save and load', async () => {
   await docker.docker('save', '-o', file, 'committed', 'changes');
   await docker.docker('tag', 'committed', 'other:tag');
   await docker.docker('rmi', 'committed', 'other:tag', 'changes');
-  assert.notEqual((await docker.try('inspect', 'committed')).status, 0);
+  assert.notEqual((await docker.try('image', 'inspect', 'committed')).status, 0);
   await docker.docker('load', '-i', file);
   assertSame(filesBefore, await engines.imageFiles(docker, 'committed', { times: true }), ['before', 'loaded']);
   rmSync(file);

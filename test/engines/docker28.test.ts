@@ -138,7 +138,8 @@ const MAKERS = {
 /** Makes what is not there. */
 async function need(...names: (keyof typeof MAKERS)[]): Promise<void> {
   for (const name of names) {
-    const found = await both((engine) => engine.try('inspect', name));
+    // Of what kind it is has to be said: else Docker asks every plugin for a volume of that name.
+    const found = await both((engine) => engine.try(name === 'changed' ? 'container' : 'image', 'inspect', name));
     if (found.some(({ status }) => status !== 0)) await MAKERS[name]();
   }
 }

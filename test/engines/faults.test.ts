@@ -128,7 +128,7 @@ test('LCFS dies while an image comes in: what was acknowledged is there, the res
   await engines.lcfs.start();
   assert.notEqual((await coming.ended).status, 0);
   assert.equal(await docker.docker('run', '--rm', ...HOST_NETWORK, 'acknowledged', 'echo', 'here'), 'here');
-  assert.notEqual((await docker.try('inspect', 'interrupted')).status, 0);
+  assert.notEqual((await docker.try('image', 'inspect', 'interrupted')).status, 0);
   await docker.docker('rmi', 'acknowledged');
 });
 
