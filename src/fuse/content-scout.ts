@@ -26,7 +26,7 @@ let isTried = false;
 
 /** Has the line of `bytes` bytes at `address`, a path on the content mount, looked up. The byte behind it is overwritten. */
 export function scout(contents: number, address: number, bytes: number): void {
-  if (!isTried) begin(contents);
+  if (!isTried && contents >= 0) begin(contents);
   if (toShell < 0) return;
   if (write(toShell, address, bytes) !== bytes || read(fromShell, address + bytes, 1) !== 1) endScout();
 }
