@@ -31,8 +31,15 @@ interface Compared {
   base: string | null;
 }
 
-async function sendDiff({ name, base }: Compared, channel: TaskChannel, mapped: MappedWrites): Promise<void> {
-  for (const layer of base === null ? [name] : [name, base]) await mapped.bringIn(layer);
+/** Throws LcfsError `not-found` for one that is not there. */
+async function bringInBoth({ name, base }: Compared, mapped: MappedWrites): Promise<void> {
+  await mapped.bringIn(name);
+  if (base !== null) await mapped.bringIn(base);
+}
+
+async function sendDiff(compared: Compared, channel: TaskChannel, mapped: MappedWrites): Promise<void> {
+  await bringInBoth(compared, mapped);
+  const { name, base } = compared;
   await sendLines(channel, diffLayers(name, base ?? parentOf(name)), describeChange);
 }
 
@@ -63,9 +70,10 @@ interface ExportArgs extends Compared {
   whole: boolean;
 }
 
-async function exportTar({ name, base, whole }: ExportArgs, channel: TaskChannel, mapped: MappedWrites): Promise<void> {
+async function exportTar(args: ExportArgs, channel: TaskChannel, mapped: MappedWrites): Promise<void> {
   // A base that is not there is refused before the first byte.
-  for (const layer of base === null ? [name] : [name, base]) await mapped.bringIn(layer);
+  await bringInBoth(args, mapped);
+  const { name, base, whole } = args;
   for (const chunk of exportLayer(name, whole ? null : (base ?? parentOf(name)))) await channel.write(chunk);
 }
 

@@ -10,9 +10,6 @@ export function isRunning(pid: number): boolean {
   }
 }
 
-/** Number of syncfs(2). */
-const SYNCFS = process.arch === 'arm64' ? '267' : '306';
-
 /**
  * Whether a process has ended but for threads that wait for a FUSE mount, as killed ones do whose request somebody has taken. They
  * do nothing more than that, so whoever serves the mount may do so while they are there. False also if the kernel does not tell.
@@ -23,14 +20,8 @@ export function waitsForMount(pid: number): boolean {
     const left = readdirSync(`/proc/${pid}/task`)
       .map((tid) => `/proc/${pid}/task/${tid}`)
       .filter((thread) => !/\) [ZX] /.test(readFileSync(`${thread}/stat`, 'latin1')));
-    return left.length > 0 && left.every(threadWaitsForMount);
+    return left.length > 0 && left.every((thread) => readFileSync(`${thread}/wchan`, 'latin1') === 'request_wait_answer');
   } catch {
     return false; // a thread ended meanwhile
   }
-}
-
-function threadWaitsForMount(thread: string): boolean {
-  if (readFileSync(`${thread}/wchan`, 'latin1') === 'request_wait_answer') return true;
-  // The only file system that is synced as a whole is the mount.
-  return readFileSync(`${thread}/syscall`, 'latin1').startsWith(`${SYNCFS} `);
 }

@@ -6,7 +6,7 @@
  * Its own end while it waits does no harm: another one is started later.
  */
 import { setPatience } from '../linux/cpu-group.js';
-import type { ServingProcess } from './serving-process.js';
+import type { End, ServingProcess } from './serving-process.js';
 
 /** After serving has begun: whoever waited for that goes first. */
 const AFTER_MS = 2000;
@@ -18,8 +18,8 @@ export interface StandbyOptions {
   readonly start: (waits: () => void) => ServingProcess;
   /** Called when a process is ready, with its pid, and when it is not there any more. */
   readonly changed: (pid: number | null) => void;
-  /** Called with what became of one that ended while it waited. */
-  readonly ended: (process: ServingProcess) => void;
+  /** Called with how one ended while it waited. */
+  readonly ended: (end: End) => void;
 }
 
 export class Standby {
@@ -45,17 +45,17 @@ export class Standby {
     const process = this.#options.start(() => this.#isMine(process) && this.#options.changed(process.pid));
     this.#process = process;
     setPatience(process.pid, true);
-    void process.ended.then(() => this.#isMine(process) && this.#lose(process));
+    void process.ended.then((end) => this.#isMine(process) && this.#lose(end));
   }
 
   #isMine(process: ServingProcess): boolean {
     return this.#process === process;
   }
 
-  #lose(process: ServingProcess): void {
+  #lose(end: End): void {
     this.#process = undefined;
     this.#options.changed(null);
-    this.#options.ended(process);
+    this.#options.ended(end);
     this.#beginAfter(RETRY_MS);
   }
 

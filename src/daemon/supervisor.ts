@@ -74,7 +74,7 @@ export class Supervisor {
     this.#standby = new Standby({
       start: (waits) => new ServingProcess(this.#handover(true), 'standby', waits),
       changed: (pid) => this.#child?.tell({ kind: 'standby', pid }),
-      ended: (process) => void process.ended.then((end) => this.#log('warn', `the process that waits to take over ${describeEnd(end)}`)),
+      ended: (end) => this.#log('warn', `the process that waits to take over ${describeEnd(end)}`),
     });
   }
 

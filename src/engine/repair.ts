@@ -140,7 +140,7 @@ import {
   useTree,
   valueOf,
 } from './tree.js';
-import { currentVolume, useOlderSuperblock, volumeBlocksMax } from './volume.js';
+import { currentVolume, passOver, useOlderSuperblock, volumeBlocksMax } from './volume.js';
 
 const DAMAGE_SHOWN = 20;
 const MAX_WORD = 0xffff_ffff;
@@ -535,11 +535,6 @@ function readLog(): void {
   W[LOG_START_SEQUENCE] = (nextBatchSequence() + W[LOG_BLOCKS]!) >>> 0;
   trust(() => (W[TOTAL_BLOCKS] = Math.min(blocksAfterLog(logFrom), volumeBlocksMax())));
   W[RESERVE_BLOCKS] = reserveFor(W[TOTAL_BLOCKS]!);
-}
-
-/** What comes next is newer than what the log has. */
-function passOver(generation: number): void {
-  while (W[GENERATION]! <= generation) W[GENERATION]! += 2;
 }
 
 function leaveOut(what: string, why: string): void {

@@ -121,7 +121,7 @@ export function blocksAfterLog(generation: number): number {
 export function takeLogSpace(generation: number, last: number): number {
   let cut = 0;
   let head = loadLogHead(LOG_AT);
-  eachPosition(generation, (at, position) => {
+  eachEntry(generation, (at, position) => {
     if (cut === 0 && W[at + ENTRY.generation]! <= last && tryTakeSpace(at)) return;
     if (cut++ === 0) head = position;
   });
@@ -149,12 +149,8 @@ export function applyLog(generation: number): Replayed {
   }
 }
 
-function eachEntry(generation: number, work: (at: number) => void): void {
-  eachPosition(generation, work);
-}
-
-/** Also tells the position of each entry. */
-function eachPosition(generation: number, work: (at: number, position: number) => void): void {
+/** `work` gets where an entry lies, and its position in the log. */
+function eachEntry(generation: number, work: (at: number, position: number) => void): void {
   const head = loadLogHead(LOG_AT) >>> 0;
   for (let position = loadLogTail(LOG_AT) >>> 0; position !== head;) {
     const at = ringAt(position);

@@ -227,9 +227,9 @@ function readKept(): Kept | null {
   }
 }
 
-function isKept({ ended, found: damaged, pass }: Kept): boolean {
+function isKept({ ended, found, pass }: Kept): boolean {
   const numbers = pass === null ? [] : [pass?.layer, pass?.done, pass?.total, pass?.damaged, pass?.mended, ...keyWords(pass?.key)];
-  return [ended, damaged, ...numbers].every((value) => Number.isInteger(value));
+  return [ended, found, ...numbers].every((value) => Number.isInteger(value));
 }
 
 function keyWords(key: unknown): unknown[] {

@@ -388,8 +388,8 @@ function beginLog(log: LogMemory, takeover: boolean, readOnly: boolean): void {
   clearLog(log);
   W.copyWithin(logUuid0At(LOG_AT), UUID, UUID + 4);
   setBatches(0, W[LOG_START]!, W[LOG_START_SEQUENCE]!);
-  opened = { ...NOTHING_REPLAYED, found: W[OPENED_CLEAN] === 1 ? NO_LOG : readBatches() };
-  const { batches } = opened.found;
+  logOpened = { ...NOTHING_REPLAYED, found: W[OPENED_CLEAN] === 1 ? NO_LOG : readBatches() };
+  const { batches } = logOpened.found;
   if (readOnly) replayBatches(batches);
   else openForChanges(batches);
 }
@@ -397,11 +397,11 @@ function beginLog(log: LogMemory, takeover: boolean, readOnly: boolean): void {
 const NOTHING_REPLAYED: Replayed = { entries: 0, lost: 0, reasons: [] };
 
 /** What the log had when the volume was opened, and what was replayed. */
-let opened: Replayed & { readonly found: LogFound } = { ...NOTHING_REPLAYED, found: NO_LOG };
+let logOpened: Replayed & { readonly found: LogFound } = { ...NOTHING_REPLAYED, found: NO_LOG };
 
 /** What there was behind the checkpoint that the volume was opened at, and what came of it. */
 export function openedLog(): Replayed & { readonly found: LogFound } {
-  return opened;
+  return logOpened;
 }
 
 /**
@@ -421,8 +421,8 @@ function openForChanges(batches: number): void {
 
 function replayBatches(batches: number): void {
   if (batches === 0) return;
-  opened = { ...opened, ...replayLog(W[LOG_START_GENERATION]!) };
-  W[REPLAYED] = opened.entries;
+  logOpened = { ...logOpened, ...replayLog(W[LOG_START_GENERATION]!) };
+  W[REPLAYED] = logOpened.entries;
 }
 
 /** Whether the memory holds the log of this volume, and nobody else had the volume since. */
@@ -436,15 +436,20 @@ function isLogOfVolume(): boolean {
  * nothing has to be written, and V1 holds as the log knows which generations were open.
  */
 function takeOver(): void {
-  const opened = W[LOG_START_GENERATION]!;
-  while (W[GENERATION]! <= logGeneration(LOG_AT)) W[GENERATION]! += GENERATIONS_CUT_OFF;
-  W[REPLAYED] = replayLog(opened).entries;
+  const from = W[LOG_START_GENERATION]!;
+  passOver(logGeneration(LOG_AT));
+  W[REPLAYED] = replayLog(from).entries;
   keepApplied();
   if (W[OPENED_CLEAN] === 1) markInUse();
   beginLogging();
   Atomics.store(I, CHANGED, 1);
-  mendOverwrites(opened);
+  mendOverwrites(from);
   keepLeftOrphans();
+}
+
+/** What comes next is newer than what was done in that generation, and goes where it would have gone anyway. */
+export function passOver(generation: number): void {
+  while (W[GENERATION]! <= generation) W[GENERATION]! += GENERATIONS_CUT_OFF;
 }
 
 /** Descriptor of the log memory that the volume made for itself; -1: none. */

@@ -10,6 +10,7 @@
 import koffi from 'koffi';
 import { getInode } from '../engine/inode.js';
 import type { Ino, LayerIndex } from '../layout/constants.js';
+import { O_CLOEXEC, O_PATH } from '../linux/descriptors.js';
 import { close, ioBuffer, ioctl } from '../linux/libc.js';
 import { writeHex } from './content-names.js';
 import { scout } from './content-scout.js';
@@ -23,8 +24,6 @@ const openat = koffi.load('libc.so.6').func('openat', 'int', ['int', 'uint64_t',
   flags: number,
 ) => number;
 
-const O_PATH = 0o10000000;
-const O_CLOEXEC = 0o2000000;
 const O_NOFOLLOW = process.arch === 'arm64' ? 0o100000 : 0o400000;
 
 /** The path of a content file, then the argument of the ioctls. */

@@ -152,20 +152,22 @@ export class Openings {
 
   /** Files of a layer that are open for reading and writing. */
   writtenIn(layer: LayerIndex): Ino[] {
-    const { words } = this;
     const files = new Set<Ino>();
-    for (let at = atOf(1); at < atOf(this.used() + 1); at += RECORD_WORDS)
-      if ((words[at + FLAGS]! & COUNTED) !== 0 && words[at + LAYER]! >>> 0 === layer) files.add(words[at + INO]! >>> 0);
+    this.eachWritten((of, ino) => void (of === layer && files.add(ino)));
     return [...files];
   }
 
   /** Layers that have such files. */
   layersWritten(): LayerIndex[] {
-    const { words } = this;
     const layers = new Set<LayerIndex>();
-    for (let at = atOf(1); at < atOf(this.used() + 1); at += RECORD_WORDS)
-      if ((words[at + FLAGS]! & COUNTED) !== 0) layers.add(words[at + LAYER]! >>> 0);
+    this.eachWritten((of) => void layers.add(of));
     return [...layers];
+  }
+
+  private eachWritten(take: (layer: LayerIndex, ino: Ino) => void): void {
+    const { words } = this;
+    for (let at = atOf(1); at < atOf(this.used() + 1); at += RECORD_WORDS)
+      if ((words[at + FLAGS]! & COUNTED) !== 0) take(words[at + LAYER]! >>> 0, words[at + INO]! >>> 0);
   }
 
   private handle(number: number): number {

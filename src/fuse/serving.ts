@@ -97,8 +97,9 @@ export interface ServingState {
 }
 
 export const SERVING_VERSION = 2;
-/** `mount` shows the type fuse.lcfs, or fuseblk.lcfs. */
 const SUBTYPE = 'lcfs';
+/** The types that `mount` shows. */
+const TYPES: ReadonlySet<string> = new Set([`fuse.${SUBTYPE}`, `fuseblk.${SUBTYPE}`]);
 const CONTENT_SUBTYPE = 'lcfs-contents';
 /** Reads ahead are as long as the longest request, 1 MiB: the default of 128 KiB makes eight requests of it. */
 const READ_AHEAD_KIB = 1024;
@@ -348,7 +349,7 @@ function checkMountpoint(mountpoint: string): string {
     throw mountpointError(mountpoint, error as NodeJS.ErrnoException);
   }
   const present = findMount(path);
-  if (present === undefined || !/^fuse(blk)?\.lcfs$/.test(present.type)) return path;
+  if (present === undefined || !TYPES.has(present.type)) return path;
   throw new LcfsError(
     'busy',
     `mount point ${path} already has LCFS volume ${present.source} mounted: stop that daemon first (lcfs stop ${path})`,

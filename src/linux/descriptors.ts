@@ -1,6 +1,10 @@
 /** File descriptors as such: copies of them, and what becomes of them in programs that are started. */
 import { errno, fcntl } from './libc.js';
 
+/** Flags of open(2) and its kin. */
+export const O_PATH = 0o10000000;
+export const O_CLOEXEC = 0o2000000;
+
 const F_SETFD = 2;
 const F_DUPFD_CLOEXEC = 1030;
 const FD_CLOEXEC = 1;

@@ -1,5 +1,6 @@
 /** Opening inodes of a FUSE mount by their nodeids, in the way of name_to_handle_at(2), without a name. */
 import koffi from 'koffi';
+import { O_CLOEXEC, O_PATH } from './descriptors.js';
 import { errno } from './libc.js';
 
 const openByHandle = koffi.load('libc.so.6').func('open_by_handle_at', 'int', ['int', 'void *', 'int']) as (
@@ -8,8 +9,6 @@ const openByHandle = koffi.load('libc.so.6').func('open_by_handle_at', 'int', ['
   flags: number,
 ) => number;
 
-const O_PATH = 0o10000000;
-const O_CLOEXEC = 0o2000000;
 /** FILEID_INO64_GEN, as FUSE names inodes: high and low word of the nodeid, then the generation that LOOKUP told. */
 const TYPE = 0x81;
 const WORDS = 3;

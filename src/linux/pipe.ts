@@ -1,9 +1,9 @@
 /** Pipes whose ends are plain descriptors, for programs that are read while they run. */
 import koffi from 'koffi';
+import { O_CLOEXEC } from './descriptors.js';
 import { addressOf, errno, fcntl } from './libc.js';
 
 const pipe2 = koffi.load('libc.so.6').func('pipe2', 'int', ['uint64_t', 'int']);
-const O_CLOEXEC = 0o2000000;
 const F_SETPIPE_SZ = 1031;
 
 /** Makes a pipe: [descriptor to read from, descriptor to write to]. It holds `bytes`, if the system allows it. */

@@ -11,7 +11,8 @@ import type { Transport } from '../../src/fuse/session.js';
 import { TRANSPORTS, cannotMount } from './mounted.js';
 import type { Answer, Order } from './nameless-client.js';
 import { FILES, contentsOf } from './takeover-client.js';
-import { Served, within } from './takeover.js';
+import { within } from '../../scripts/lib/limits.js';
+import { ANSWER_MS, Served } from './takeover.js';
 import { limitTests } from '../support/hangs.js';
 
 limitTests(280);
@@ -32,7 +33,7 @@ class Holder {
   async ask(order: Order): Promise<readonly string[]> {
     const answer = once(this.child, 'message') as Promise<[Answer]>;
     this.child.send(order);
-    return (await within(`an answer to ${order}`, answer))[0].faults;
+    return (await within(answer, ANSWER_MS, `an answer to ${order}`))[0].faults;
   }
 
   kill(): void {

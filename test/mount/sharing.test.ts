@@ -30,6 +30,8 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
+import { isRunning } from '../../src/daemon/processes.js';
+import { withChildren } from '../support/hang-report.js';
 import { Mounted, TRANSPORTS, cannotMount } from './mounted.js';
 import * as sys from './syscalls.js';
 
@@ -49,15 +51,6 @@ function contentsOf(fd: number, bytes = 64): string {
 }
 
 const viaProc = (fd: number): string => `/proc/self/fd/${fd}`;
-
-/** Whether there is such a process, and not just what it ended with. */
-function isRunning(pid: string): boolean {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`).length > 0;
-  } catch {
-    return false;
-  }
-}
 
 /** Tries again for a while: what is announced to the kernel comes a moment later. */
 async function soon(check: () => void): Promise<void> {
@@ -178,19 +171,11 @@ function describeSharing(transport: (typeof TRANSPORTS)[number], passthrough: 'a
   });
 
   it('are looked up by shells, which end with the mount', { skip: !isOn }, async () => {
-    const threads = readdirSync(`/proc/${mounted.server.pid}/task`);
-    const children = threads.flatMap((thread) =>
-      readFileSync(`/proc/${mounted.server.pid}/task/${thread}/children`, 'latin1').trim().split(' ').filter(Boolean),
-    );
+    const children = withChildren([mounted.server.pid!]);
     const shells = children.filter((pid) => readFileSync(`/proc/${pid}/cmdline`, 'latin1').startsWith('/bin/sh\0'));
-    assert.ok(shells.length > 0 && shells.length <= threads.length);
+    assert.ok(shells.length > 0 && shells.length <= readdirSync(`/proc/${mounted.server.pid}/task`).length);
     await mounted.remount();
-    await soon(() =>
-      assert.deepEqual(
-        shells.filter((pid) => isRunning(pid)),
-        [],
-      ),
-    );
+    await soon(() => assert.deepEqual(shells.filter(isRunning), []));
   });
 
   it('are in the page cache once', async () => {

@@ -12,6 +12,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
+import { within } from '../../scripts/lib/limits.js';
 import { createLogMemory } from '../../src/engine/log-memory.js';
 import { formatVolume } from '../../src/engine/volume.js';
 import { dropServing, letGoOfMount, prepareServing, servingDescriptors, type ServingState } from '../../src/fuse/serving.js';
@@ -30,7 +31,8 @@ const VOLUME_BYTES = 256 << 20;
 const CLIENTS = 3;
 const READERS = 2;
 const LOAD_MS_MAX = 700;
-const PATIENCE_MS = 30_000;
+/** What is asked of the mount, or of who serves it, is answered long before. */
+export const ANSWER_MS = 30_000;
 /** A file without a name goes with its last FORGET, which comes by itself, but not at once. */
 const FORGET_MS = 10_000;
 
@@ -91,7 +93,7 @@ export class Served {
   }
 
   private async reply(): Promise<Reply> {
-    const reply = await within('an answer of who serves', new Promise<Reply>((resolve) => this.waiting.push(resolve)));
+    const reply = await within(new Promise<Reply>((resolve) => this.waiting.push(resolve)), ANSWER_MS, 'an answer of who serves');
     if (reply.failed !== undefined) throw new Error(reply.failed);
     return reply;
   }
@@ -119,8 +121,9 @@ export class Served {
     await this.die();
     await this.serve(true);
     await within(
-      'the mount',
       stat(join(this.mountpoint, 'layers', 'home0', 'no such file')).catch(() => undefined),
+      ANSWER_MS,
+      'the mount',
     );
     return performance.now() - began;
   }
@@ -153,13 +156,6 @@ export class Served {
   }
 }
 
-/** What must come in time; throws if it does not. */
-export async function within<T>(what: string, work: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => (timer = setTimeout(() => reject(new Error(`${what} takes too long`)), PATIENCE_MS)));
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
-}
-
 /** A program that reads (takeover-client.ts). */
 class ReaderProcess {
   private readonly child: ChildProcess;
@@ -179,7 +175,7 @@ class ReaderProcess {
     this.prove();
     const answer = once(this.child, 'message');
     this.child.send('end');
-    const [{ steps }] = (await within('the end of a reader', answer)) as [{ steps: number }];
+    const [{ steps }] = (await within(answer, ANSWER_MS, 'the end of a reader')) as [{ steps: number }];
     assert.ok(steps > 0);
   }
 
@@ -276,7 +272,7 @@ class Survival {
   private async proveOneCopy(): Promise<void> {
     const read = async (name: string): Promise<void> => {
       const child = spawn('cat', [join(this.layer(name), 'file1')], { stdio: 'ignore' });
-      const [code] = (await within('cat', once(child, 'exit'))) as [number];
+      const [code] = (await within(once(child, 'exit'), ANSWER_MS, 'cat')) as [number];
       assert.equal(code, 0);
     };
     await read('home0');
@@ -313,14 +309,14 @@ export async function surviveQuietly(transport: Transport): Promise<void> {
       const many = onlineCpus().flatMap((cpu) => Array.from({ length: QUEUE_ENTRIES + 2 }, () => ask(served.mountpoint, cpu)));
       await delay(QUEUED_MS);
       served.signal('SIGCONT');
-      await within('the answers before a death', Promise.all(many));
+      await within(Promise.all(many), ANSWER_MS, 'the answers before a death');
       await served.die();
       // Until then the kernel may still hand over to the dead process.
       await delay(QUEUED_MS);
       const few = onlineCpus().map((cpu) => ask(served.mountpoint, cpu));
       await delay(QUEUED_MS);
       await served.serve(true);
-      await within('the answers after a death', Promise.all(few));
+      await within(Promise.all(few), ANSWER_MS, 'the answers after a death');
     }
     await served.stop();
   } finally {

@@ -90,7 +90,8 @@ function logsOf(pids: readonly number[]): string[] {
   return [...new Set(paths)].filter((path) => path.startsWith('/') && !path.startsWith('/dev/'));
 }
 
-function linkOf(path: string): string {
+/** What a symbolic link leads to; empty if there is none, or none any more. */
+export function linkOf(path: string): string {
   try {
     return readlinkSync(path);
   } catch {

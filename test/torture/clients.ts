@@ -1,7 +1,7 @@
 /** Clients of a mounted volume (client.ts), each a process, and what a part asks all of them. */
 import { fork, type ChildProcess } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
-import { within } from './part.js';
+import { MOMENT_MS, within } from '../../scripts/lib/limits.js';
 import type { Command, Message } from './client.js';
 
 const PROGRAM = fileURLToPath(new URL('./client.js', import.meta.url));
@@ -48,7 +48,7 @@ export class Client {
     if (this.#violation !== null) return Promise.reject(new Error(this.#violation));
     const answer = new Promise<Message>((resolve, reject) => this.#waiting.push({ is, resolve, reject }));
     this.#child.send(command);
-    return within(`a client told to ${command.do}`, answer as Promise<Answer<K>>);
+    return within(answer as Promise<Answer<K>>, MOMENT_MS, `a client told to ${command.do}`);
   }
 
   async go(strict: boolean): Promise<void> {

@@ -19,10 +19,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { GcReport, Layer } from '../../src/daemon/protocol.js';
 import { makeFolder } from '../../scripts/lib/folders.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { MOMENT_MS, within } from '../../scripts/lib/limits.js';
 import { unmountBelow } from '../../scripts/lib/mounts.js';
 import { run } from '../../scripts/lib/run.js';
 import type { Random } from '../support/volume.js';
-import { addFigures, noFigures, randomOf, violation, within, type Budget, type Figures } from './part.js';
+import { addFigures, noFigures, randomOf, violation, type Budget, type Figures } from './part.js';
 import { Recording, recordingTo } from './recording.js';
 
 /** Where an engine keeps its files. */
@@ -195,7 +196,7 @@ class EngineCuts {
     const copies = this.#engine.folders.map((folder) => this.#path(`copy-${number}-${basename(folder)}`));
     for (const pid of pids) process.kill(pid, 'SIGSTOP');
     try {
-      for (const pid of pids) await within(`the stop of process ${pid}`, stopped(pid));
+      for (const pid of pids) await within(stopped(pid), MOMENT_MS, `the stop of process ${pid}`);
       for (const [i, folder] of this.#engine.folders.entries()) await run('cp', ['-ax', folder, copies[i]!], { timeoutMs: 60_000 });
       return { position: this.#recording.length, copies };
     } finally {
@@ -220,7 +221,7 @@ class EngineCuts {
     await this.#engine.removeAll();
     await this.#collect();
     await this.#engine.stop();
-    await within('lcfs stop', this.#lcfs.stop());
+    await within(this.#lcfs.stop(), MOMENT_MS, 'lcfs stop');
     await this.#prove('after everything was removed');
     this.figures.cuts++;
   }

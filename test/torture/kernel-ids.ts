@@ -3,10 +3,11 @@
  * ids of a connection are counted by closing them. Ids are given out in order, which a new one makes use of: none is higher.
  */
 import koffi from 'koffi';
-import { closeSync, readdirSync, readlinkSync } from 'node:fs';
+import { closeSync, readdirSync } from 'node:fs';
 import * as P from '../../src/fuse/protocol.js';
 import { ioBuffer, ioctl } from '../../src/linux/libc.js';
 import { createMemoryFile } from '../../src/linux/memory-file.js';
+import { linkOf } from '../support/hang-report.js';
 
 const PIDFD_OPEN = 434;
 const PIDFD_GETFD = 438;
@@ -34,15 +35,6 @@ export function closeKernelIds(pid: number): number {
   }
   closeSync(pidfd);
   return closed;
-}
-
-/** Descriptors come and go. */
-function linkOf(path: string): string {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return '';
-  }
 }
 
 /** A connection without passthrough has none. */

@@ -19,6 +19,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { makeFolder } from '../../scripts/lib/folders.js';
 import { LcfsDaemon } from '../../scripts/lib/lcfs.js';
+import { MOMENT_MS, within } from '../../scripts/lib/limits.js';
 import { processesUsing } from '../../scripts/lib/run.js';
 import type { Status } from '../../src/daemon/protocol.js';
 import type { Random } from '../support/volume.js';
@@ -26,7 +27,7 @@ import { Churn } from './churn.js';
 import { Client } from './clients.js';
 import { BusyCores, MemoryLimit } from './hardship.js';
 import { closeKernelIds } from './kernel-ids.js';
-import { noFigures, randomOf, violation, within, type Budget, type Figures } from './part.js';
+import { noFigures, randomOf, violation, type Budget, type Figures } from './part.js';
 import { Readers } from './readers.js';
 import { MemoryTrail, fuseMounts, leaks, residentBytes, usageOf, type Usage } from './usage.js';
 
@@ -182,7 +183,7 @@ export class Kills {
     const began = performance.now();
     const survived = this.#maySurvive(began) && (await this.#killServing());
     if (!survived) await this.#killAll();
-    await within('the first answer', this.#firstAnswer());
+    await within(this.#firstAnswer(), MOMENT_MS, 'the first answer');
     if (survived) this.figures.takeoverMs.push(performance.now() - began);
     else this.figures.restartMs.push(performance.now() - this.#startedAt);
     this.figures.kills++;
@@ -228,7 +229,11 @@ export class Kills {
   }
 
   async #restAll(): Promise<void> {
-    await within('the end of what was under way', Promise.all([this.#churn.rest(), ...this.#clients.map((client) => client.rest())]));
+    await within(
+      Promise.all([this.#churn.rest(), ...this.#clients.map((client) => client.rest())]),
+      MOMENT_MS,
+      'the end of what was under way',
+    );
   }
 
   async #check(): Promise<void> {
@@ -246,8 +251,8 @@ export class Kills {
       this.lostMsMax = Math.max(this.lostMsMax, lostMs);
     }
     const before = this.#bytesOfLayers;
-    await within('comparing layers', this.#churn.verify());
-    await within('comparing open files', this.#readers.verify());
+    await within(this.#churn.verify(), MOMENT_MS, 'comparing layers');
+    await within(this.#readers.verify(), MOMENT_MS, 'comparing open files');
     this.figures.bytesVerified += this.#bytesOfLayers - before;
     await this.#commit();
     await this.#proveHeld();
@@ -283,7 +288,7 @@ export class Kills {
     if (kernelIds > after.backings) throw new Error(`the kernel has ${kernelIds} backing ids, and the daemon knows of ${after.backings}`);
     const grown = [this.#servingMemory.growth('processes that serve'), this.#supervisorMemory.growth('supervisors')].join('');
     if (grown !== '') throw new Error(grown);
-    await within('lcfs stop', this.#lcfs.stop());
+    await within(this.#lcfs.stop(), MOMENT_MS, 'lcfs stop');
     await this.#check();
   }
 

@@ -8,9 +8,6 @@ import { appendFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Random } from '../support/volume.js';
 
-/** Nothing that is waited for takes so long, unless it hangs. */
-const PATIENCE_SECONDS = 60;
-
 export interface Budget {
   /** Seed of the first run; those of later ones follow from it. */
   readonly seed: number;
@@ -87,19 +84,6 @@ export function testBudget(seed: number, most: number, evidence: string): Budget
 /** Random numbers for one of many seeds that follow each other: those of neighbours have nothing in common. */
 export function randomOf(seed: number): Random {
   return new Random(Math.imul(seed, 0x9e37_79b1) >>> 1 || 1);
-}
-
-/** What must come within a time in which it would come on the slowest of machines; throws if it does not. */
-export async function within<T>(what: string, promise: Promise<T>, seconds = PATIENCE_SECONDS): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${what}: nothing happens for ${seconds} seconds`)), seconds * 1000);
-  });
-  try {
-    return await Promise.race([promise, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 /** The value below which the given part of all values lies; 0 if there are none. */

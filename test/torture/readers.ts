@@ -64,7 +64,8 @@ export class Readers {
     if (size < 0) return false;
     const bytes = Buffer.alloc(size);
     try {
-      await held.file.read(bytes, 0, size, 0);
+      // What falls short is read on: a read that fails at a later page returns what lies before that.
+      for (let at = 0, more = 1; at < size && more > 0; at += more) more = (await held.file.read(bytes, at, size - at, at)).bytesRead;
     } catch (error) {
       return unlessBroken(error) ?? false;
     }

@@ -49,6 +49,7 @@ import {
   type LayerInfo,
 } from '../../engine/layers.js';
 import type { LayerIndex } from '../../layout/constants.js';
+import type { Durable } from '../durable.js';
 import { exists, invalid, notFound, refused, unimplemented } from './failure.js';
 import { parseFilters } from './filter.js';
 import { STAGING_NAME, layerNameOf } from './layer-names.js';
@@ -76,15 +77,11 @@ import {
 import { SnapshotIndex, type Entry } from './snapshot-index.js';
 
 /** What surrounds the snapshotter. */
-export interface SnapshotterContext {
+export interface SnapshotterContext extends Durable {
   /** Where the volume is mounted. */
   mountpoint: string;
   /** Brings what programs wrote to a layer through memory mappings into the volume (fuse/mapped-writes.ts). */
   bringIn: (layer: string) => Promise<void>;
-  /** Makes everything durable, with a checkpoint: for what has much data. */
-  checkpoint: () => Promise<void>;
-  /** Makes everything durable with a write of the log. */
-  durable: () => Promise<void>;
   /** Tells the kernel that a layer's name means something else now. */
   announce: (name: string) => void;
 }

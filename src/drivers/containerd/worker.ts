@@ -8,14 +8,12 @@ import { fdatasync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
-import { makeDurable } from '../../engine/durability.js';
-import { checkpointForCaller } from '../../engine/maintenance.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { MappedWrites, type MappedMount } from '../../fuse/mapped-writes.js';
 import { announceLayer } from '../../fuse/notify.js';
 import { duplicate } from '../../linux/descriptors.js';
 import { close } from '../../linux/libc.js';
-import { shared } from '../sharing.js';
+import { durableBy } from '../durable.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { DiffPool } from './diff-pool.js';
 import { addDiffs } from './diff-service.js';
@@ -60,25 +58,14 @@ const bringIn = (layer: string): Promise<void> => mapped.bringIn(layer);
 /** What fails here fails again, and is reported, when it is waited for. */
 const startFlush = (): void => void flush(data.handle.fd).catch(() => {});
 
-/** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
-async function completeCheckpoint(): Promise<void> {
-  await flush(data.handle.fd);
-  checkpointForCaller();
-}
-
 async function start(): Promise<void> {
   attachVolume(data.handle);
   const { mountpoint, address } = data;
-  const snapshotter = new Snapshotter({
-    mountpoint,
-    bringIn,
-    checkpoint: completeCheckpoint,
-    durable: shared(makeDurable),
-    announce: (name) => announceLayer(device, name),
-  });
+  const { checkpoint, durable } = durableBy(data.handle);
+  const snapshotter = new Snapshotter({ mountpoint, bringIn, checkpoint, durable, announce: (name) => announceLayer(device, name) });
   const service = new Service(log);
   addSnapshots(service, snapshotter);
-  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, bringIn, startFlush, checkpoint: completeCheckpoint }));
+  addDiffs(service, new Differ({ mountpoint, address, snapshotter, run, bringIn, startFlush, checkpoint }));
   const server = await serve(service, data.listener);
   const claims = new SnapshotClaims(snapshotter, { socket: data.socket, address });
   listenToDaemon(parentPort!, claims, (graceMs) => void stop(server, graceMs));

@@ -33,6 +33,7 @@ import { markFinished, markUnfinished } from '../../engine/unfinished.js';
 import { volumeInfo } from '../../engine/volume.js';
 import { BLOCK_BYTES, ROOT_INO } from '../../layout/constants.js';
 import { LastUses, type ClaimingDriver, type Claims, type NamedLayer } from '../claims.js';
+import type { Durable } from '../durable.js';
 import { Notes } from '../notes.js';
 import { isUntouched } from '../untouched.js';
 import { Holds } from './holds.js';
@@ -55,7 +56,7 @@ export function isOfDocker(properties: Readonly<Record<string, string>>): boolea
 }
 
 /** What surrounds the driver. */
-export interface DriverContext {
+export interface DriverContext extends Durable {
   /** Where the volume is mounted. */
   mountpoint: string;
   /** What the driver is called in Docker, by the name of its socket. */
@@ -68,10 +69,6 @@ export interface DriverContext {
   notes: number | null;
   /** Brings what programs wrote to a layer through memory mappings into the volume (fuse/mapped-writes.ts). */
   bringIn: (layer: string) => Promise<void>;
-  /** Makes everything durable, with a checkpoint: for what has much data. */
-  checkpoint: () => Promise<void>;
-  /** Makes everything durable with a write of the log. */
-  durable: () => Promise<void>;
   /** So many bytes more were written of what will have to be durable soon. */
   written: (bytes: number) => void;
   /** Tells the kernel that a layer's name means something else now. */

@@ -5,13 +5,9 @@
  * Messages to it: DriverRequest. Messages from it: DriverMessage. An exception that the thread ends with means that shared
  * state may be half-changed: the process has to end.
  */
-import { fdatasync } from 'node:fs';
 import { basename } from 'node:path';
-import { promisify } from 'node:util';
 import { parentPort, workerData } from 'node:worker_threads';
 import { NEXT_LAYER } from '../../engine/arena.js';
-import { makeDurable } from '../../engine/durability.js';
-import { checkpointForCaller } from '../../engine/maintenance.js';
 import { attachVolume, type VolumeHandle } from '../../engine/volume.js';
 import { MappedWrites, type MappedMount } from '../../fuse/mapped-writes.js';
 import { announceLayer } from '../../fuse/notify.js';
@@ -19,7 +15,7 @@ import { W } from '../../layout/memory.js';
 import { duplicate } from '../../linux/descriptors.js';
 import { close } from '../../linux/libc.js';
 import { WriteOut } from '../../linux/writeout.js';
-import { shared } from '../sharing.js';
+import { durableBy } from '../durable.js';
 import { listenToDaemon, type DriverMessage } from '../thread.js';
 import { type DriverContext, GraphDriver } from './driver.js';
 import { type DriverServer, type Log, makeServer } from './server.js';
@@ -59,22 +55,13 @@ function makeContext(): DriverContext {
     firstNewLayer: W[NEXT_LAYER]!,
     notes: data.notes,
     bringIn: (layer) => mapped.bringIn(layer),
-    checkpoint: completeCheckpoint,
-    durable: shared(makeDurable),
+    ...durableBy(data.handle),
     written: (bytes) => writeOut.written(bytes),
     announce: (name) => announceLayer(device, name),
   };
 }
 
 const writeOut = new WriteOut(data.handle.fd);
-const flush = promisify(fdatasync);
-
-/** Most of the work, the flush, is done beside this thread, which goes on serving; the checkpoint then has little to do. */
-async function completeCheckpoint(): Promise<void> {
-  await flush(data.handle.fd);
-  checkpointForCaller();
-}
-
 async function start(): Promise<void> {
   attachVolume(data.handle);
   const driver = new GraphDriver(makeContext());
