@@ -4,6 +4,7 @@ import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Layer, Status } from '../../src/daemon/protocol.js';
+import { onlineCpus } from '../../src/linux/affinity.js';
 import type { LcfsDaemon } from '../../scripts/lib/lcfs.js';
 
 export interface Usage {
@@ -29,8 +30,8 @@ export interface Usage {
 const PATIENCE_MS = 70_000;
 /** The trees of the catalog and of the layer that stays may have a page more, as names hash elsewhere. */
 const BLOCKS_MORE = 2;
-/** Connections of the control socket that are just being closed. */
-const DESCRIPTORS_MORE = 4;
+/** Connections of the control socket that are just being closed, and a shell of each thread that serves (fuse/content-scout.ts). */
+const DESCRIPTORS_MORE = 4 + 2 * onlineCpus().length;
 /** Heaps of threads that have been at work, and what of the page cache was used for the first time. */
 const MEMORY_MORE = 128 << 20;
 /** The kernel counts what lies in pages that are partly used as used. */
