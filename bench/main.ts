@@ -17,7 +17,7 @@ import { parsePositiveSize } from '../src/cli/sizes.js';
 import { Bench } from './harness/bench.js';
 import { describeMachine } from './harness/machine.js';
 import { proveThrottle } from './harness/throttle-proof.js';
-import type { Disk, Part, Results } from './harness/types.js';
+import { FORMAT, type Disk, type Part, type Results } from './harness/types.js';
 import { Undo } from './harness/undo.js';
 import { PARTS } from './parts/index.js';
 
@@ -91,7 +91,7 @@ async function measure(plan: Plan, undo: Undo): Promise<Results> {
   const bench = new Bench({ folder, runFolder, runs, quick, volumeBytes, undo });
   await runParts(bench, plan);
   const seconds = Math.round((Date.now() - started.getTime()) / 1000);
-  const head = { format: 1, started: started.toISOString(), seconds, quick, machine } as const;
+  const head = { format: FORMAT, started: started.toISOString(), seconds, quick, machine } as const;
   return { ...head, ...(throttle === undefined ? {} : { throttle }), rows: bench.rows };
 }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test';
 import { Bench } from './bench.js';
 import type { Counters } from './loop-disk.js';
 import type { Peer } from './peer.js';
-import type { Disk, PeerName } from './types.js';
+import type { Disk, PeerName, Row } from './types.js';
 import { Undo } from './undo.js';
 
 const PEERS = ['lcfs', 'overlay2', 'vfs'] as const;
@@ -23,7 +23,7 @@ class FakeBench extends Bench {
     const counters = (): Counters => ({ reads: 0, bytesRead: 0, writes: this.#writes, bytesWritten: 0, flushes: 0 });
     const throttle = (iops: number): void => void this.calls.push(`${name} throttle ${iops}`);
     const settle = async (): Promise<void> => void this.#writes++;
-    return { name, disk: { counters, throttle }, settle } as unknown as Peer;
+    return { name, disk: { counters, throttle }, settle, enginePids: [], pids: [process.pid] } as unknown as Peer;
   }
 
   override addRow(row: Parameters<Bench['addRow']>[0]): void {
@@ -68,6 +68,18 @@ test('what is written until everything is settled is counted, for the measured w
   const prepare = async (peer: Peer): Promise<void> => peer.settle();
   await bench.compare({ metric: 'm', peers: ['lcfs'], prepare, work: async (peer) => peer.settle() });
   assert.deepEqual(bench.rows[0]!.writes, [2, 2], 'once by the work and once after it');
+});
+
+test('processor time is that of the measured work', async () => {
+  const bench = new FakeBench(1);
+  const work = async (): Promise<void> => {
+    const { user, system } = process.cpuUsage();
+    for (const end = user + system + 100_000; process.cpuUsage().user + process.cpuUsage().system < end;);
+  };
+  await bench.compare({ metric: 'm', peers: ['lcfs'], work });
+  const [{ busyMs, engineMs, storageMs }] = bench.rows as [Row];
+  assert.ok(storageMs[0]! >= 80 && busyMs[0]! >= 50, `${storageMs} of ${busyMs}`);
+  assert.deepEqual(engineMs, [0]);
 });
 
 test('a disk is slow only while the work is measured', async () => {

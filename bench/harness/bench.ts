@@ -10,9 +10,10 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { BtrfsPeer, FuseOverlayfsPeer, Overlay2Peer, VfsPeer } from './kernel-peers.js';
 import { LcfsPeer } from './lcfs-peer.js';
-import { difference, LoopDisk, SLOW_IOPS } from './loop-disk.js';
+import { LoopDisk, SLOW_IOPS } from './loop-disk.js';
 import type { Peer, PeerOptions } from './peer.js';
 import { printRow } from './print.js';
+import { busyMs, processorMs } from './processor-time.js';
 import { type Disk, type PeerName, PEERS, type Row } from './types.js';
 import type { Undo } from './undo.js';
 
@@ -57,10 +58,20 @@ export interface Comparison {
   after?(peer: Peer, round: number): Promise<unknown> | void;
 }
 
-const COUNTS = ['reads', 'bytesRead', 'writes', 'bytesWritten', 'flushes'] as const;
+const COUNTS = ['reads', 'bytesRead', 'writes', 'bytesWritten', 'flushes', 'busyMs', 'engineMs', 'storageMs'] as const;
 type Count = (typeof COUNTS)[number];
 
-const noCounts = (): Record<Count, number[]> => ({ reads: [], bytesRead: [], writes: [], bytesWritten: [], flushes: [] });
+/** What is kept of a row beside its values; nothing yet. */
+export const noCounts = (): Record<Count, number[]> => ({
+  reads: [],
+  bytesRead: [],
+  writes: [],
+  bytesWritten: [],
+  flushes: [],
+  busyMs: [],
+  engineMs: [],
+  storageMs: [],
+});
 
 /** A peer in a comparison. */
 interface Taker {
@@ -213,7 +224,7 @@ export class Bench {
     await comparison.prepare?.(peer, round);
     await (comparison.cold === true ? peer.dropCaches() : peer.settle());
     if (this.disk === 'slow') peer.disk.throttle(SLOW_IOPS);
-    const before = peer.disk.counters();
+    const before = counted(peer);
     const started = performance.now();
     const value = await comparison.work(peer, round);
     if (comparison.durable === true) await peer.settle();
@@ -222,10 +233,15 @@ export class Bench {
     await peer.settle();
     if (round < 0) return time;
     keepValues(rows, value, time);
-    const counted = difference(before, peer.disk.counters());
-    for (const name of COUNTS) rows.at(-1)![name].push(counted[name]);
+    const after = counted(peer);
+    for (const name of COUNTS) rows.at(-1)![name].push(after[name] - before[name]);
     return time;
   }
+}
+
+function counted(peer: Peer): Record<Count, number> {
+  const times = { busyMs: busyMs(), engineMs: processorMs(peer.enginePids), storageMs: processorMs(peer.pids) };
+  return { ...peer.disk.counters(), ...times };
 }
 
 function keepValues(rows: readonly Row[], value: unknown, time: number): void {

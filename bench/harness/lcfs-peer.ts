@@ -35,8 +35,7 @@ export class LcfsPeer extends Peer {
     return `lcfs-bench-${process.pid}`;
   }
 
-  /** Processes of the daemon, for their memory. */
-  get pids(): number[] {
+  override get pids(): number[] {
     return [this.#daemon!.pid, this.#daemon!.servingPid];
   }
 

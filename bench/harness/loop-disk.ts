@@ -100,17 +100,6 @@ async function attach(file: string, undo: Undo): Promise<{ device: string; detac
   }
 }
 
-/** What happened between two looks at the counters. */
-export function difference(before: Counters, after: Counters): Counters {
-  return {
-    reads: after.reads - before.reads,
-    bytesRead: after.bytesRead - before.bytesRead,
-    writes: after.writes - before.writes,
-    bytesWritten: after.bytesWritten - before.bytesWritten,
-    flushes: after.flushes - before.flushes,
-  };
-}
-
 /** Drops what the kernel caches of all file systems. */
 export async function dropKernelCaches(): Promise<void> {
   await tryRun('sync', []);

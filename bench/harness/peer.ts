@@ -87,6 +87,16 @@ export abstract class Peer {
     return this.#engine !== undefined;
   }
 
+  /** Processes of the engine; none before it is started. */
+  get enginePids(): number[] {
+    return this.#engine?.pids() ?? [];
+  }
+
+  /** Processes that serve the storage as long as it is there; none where the kernel does, or others for each container. */
+  get pids(): number[] {
+    return [];
+  }
+
   /** Ends the engine; what it has stored stays for the next one. */
   async stopEngine(): Promise<void> {
     await this.#stopEngine?.();

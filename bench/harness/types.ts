@@ -30,14 +30,22 @@ export interface Row {
   writes: number[];
   bytesWritten: number[];
   flushes: number[];
+  /** Processor time in ms in each repetition, until all was written out: of everything on the machine, of Docker and its
+   * containerd, and of the processes that serve the storage. Empty where it was not counted. */
+  busyMs: number[];
+  engineMs: number[];
+  storageMs: number[];
   /** Why there are no (more) values of this peer. */
   failed?: string;
   notes?: string;
 }
 
+/** Changes with the meaning of what a result file has. */
+export const FORMAT = 2;
+
 /** One result file: all of one run. */
 export interface Results {
-  format: 1;
+  format: typeof FORMAT;
   /** ISO 8601. */
   started: string;
   seconds: number;

@@ -3,6 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { noCounts } from '../harness/bench.js';
 import { median, quantile } from '../harness/statistics.js';
 import type { Row } from '../harness/types.js';
 import { judge } from './aims.js';
@@ -11,8 +12,7 @@ import { readNotes } from './notes.js';
 import { resultTables } from './tables.js';
 
 function row(metric: string, peer: string, values: number[], more: Partial<Row> = {}): Row {
-  const counts = { reads: [], bytesRead: [], writes: [], bytesWritten: [], flushes: [] };
-  return { part: 'containers', metric, peer, disk: 'fast', unit: 'ms', better: 'lower', values, ...counts, ...more };
+  return { part: 'containers', metric, peer, disk: 'fast', unit: 'ms', better: 'lower', values, ...noCounts(), ...more };
 }
 
 const CREATE = 'create and remove a container';
@@ -46,12 +46,13 @@ test('growth is judged between two points of the same metric', () => {
 
 test('a table has the peers side by side, and says who failed', () => {
   const text = resultTables([
-    row('rmi', 'lcfs', [10, 12, 11], { writes: [5, 5, 5], bytesWritten: [1e6, 1e6, 1e6], flushes: [2, 2, 2] }),
+    row('rmi', 'lcfs', [10, 12, 11], { writes: [5], bytesWritten: [1e6], flushes: [2], busyMs: [900], engineMs: [300], storageMs: [0] }),
     row('rmi', 'overlay2', [22, 22, 22]),
     row('rmi', 'vfs', [], { failed: 'no room' }),
   ]);
   assert.match(text, /\| rmi, ms \| 11\.0 \[10\.0–12\.0\] ×3 \| 22\.0 \[22\.0–22\.0\] ×3 \| {2}\| \*\*2\.00 ×\*\* \|/);
   assert.match(text, /\| rmi \| 5\.00 \/ 1\.00 \/ 2\.00 \|/);
+  assert.match(text, /\| rmi \| 0\.90 \/ 0\.30 \/ – \|/);
   assert.match(text, /vfs failed at \*rmi\*: no room/);
 });
 

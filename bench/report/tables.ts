@@ -5,6 +5,8 @@ import type { Row } from '../harness/types.js';
 import { orderPeers } from './chart.js';
 import { isSameMeasurement, type Verdict } from './aims.js';
 
+const LONG_MS = 200;
+
 export function table(head: readonly string[], lines: readonly (readonly string[])[]): string {
   const line = (cells: readonly string[]): string => `| ${cells.map((cell) => cell.replaceAll('|', '\\|')).join(' | ')} |`;
   return [line(head), `|${head.map((_, i) => (i === 0 ? ' --- |' : ' ---: |')).join('')}`, ...lines.map(line)].join('\n');
@@ -14,7 +16,9 @@ export function table(head: readonly string[], lines: readonly (readonly string[
 export function resultTables(rows: readonly Row[]): string {
   const peers = orderPeers(rows.map((row) => row.peer));
   if (peers.length === 1) return singleTable(rows);
-  return [comparisonTable(rows, peers), ioTable(rows, peers), failures(rows)].filter((text) => text !== '').join('\n\n');
+  return [comparisonTable(rows, peers), ioTable(rows, peers), processorTable(rows, peers), failures(rows)]
+    .filter((text) => text !== '')
+    .join('\n\n');
 }
 
 /** What only LCFS was measured for. */
@@ -49,6 +53,22 @@ function io(row: Row | undefined): string {
   if (row === undefined || row.writes.length === 0) return '';
   return [median(row.writes), median(row.bytesWritten) / 1e6, median(row.flushes)].map(figure).join(' / ');
 }
+
+/** Where the time goes; only of what takes long enough for the kernel's steps of 10 ms. */
+function processorTable(rows: readonly Row[], peers: readonly string[]): string {
+  const long = groups(rows).filter((group) => group.some((row) => median(row.busyMs) >= LONG_MS));
+  if (long.length === 0) return '';
+  const lines = long.map((group) => [metricName(group[0]!)].concat(peers.map((peer) => processorTime(find(group, peer)))));
+  return `Processor time in s: everything / Docker and containerd / what serves the storage (medians)\n\n${table(['', ...peers], lines)}`;
+}
+
+function processorTime(row: Row | undefined): string {
+  if (row === undefined || row.busyMs.length === 0) return '';
+  return [row.busyMs, row.engineMs, row.storageMs].map((times) => seconds(median(times))).join(' / ');
+}
+
+/** Nothing is what there is no process for. */
+const seconds = (ms: number): string => (ms === 0 ? '–' : (ms / 1000).toFixed(2));
 
 function failures(rows: readonly Row[]): string {
   const failed = rows.filter((row) => row.failed !== undefined);

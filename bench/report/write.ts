@@ -8,7 +8,7 @@ import { mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'nod
 import { basename, join } from 'node:path';
 import { advantage } from '../harness/print.js';
 import { median } from '../harness/statistics.js';
-import type { Disk, Results, Row } from '../harness/types.js';
+import { FORMAT, type Disk, type Results, type Row } from '../harness/types.js';
 import { PARTS } from '../parts/index.js';
 import { judge, type Verdict } from './aims.js';
 import { barChart, type Chart, lineChart, orderPeers, type Sample } from './chart.js';
@@ -24,11 +24,17 @@ const BASE = 'overlay2';
 
 export function writeReport(files: readonly string[]): void {
   if (files.length === 0) throw new Error('--report needs the files with the results');
-  const results = files.map((file) => JSON.parse(readFileSync(file, 'utf8')) as Results);
+  const results = files.map(readResults);
   const kept = files.map((file, i) => keepData(file, results[i]!));
   mkdirSync(CHARTS, { recursive: true });
   for (const name of readdirSync(CHARTS)) if (name.endsWith('.svg')) rmSync(join(CHARTS, name));
   writeFileSync(join(DOCS, 'benchmarks.md'), `${report(results, kept).join('\n\n')}\n`);
+}
+
+function readResults(file: string): Results {
+  const results = JSON.parse(readFileSync(file, 'utf8')) as Results;
+  if (results.format === FORMAT) return results;
+  throw new Error(`${file} comes from another version of the benchmark (format ${results.format} instead of ${FORMAT}): measure again`);
 }
 
 /** Puts a result file beside the report, a line for each row. Returns its path from the report. */
