@@ -36,7 +36,6 @@ async function measure(bench: Bench): Promise<void> {
   await bench.compare({
     metric: `docker build, ${steps} steps`,
     peers,
-    ...(bench.disk === 'slow' ? { runs: Math.min(bench.runs, 3) } : {}),
     work: (peer) => buildOnce(peer, context),
     after: async (peer) => void (await (await peer.engine()).try('rmi', 'built')),
   });

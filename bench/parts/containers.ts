@@ -59,7 +59,6 @@ async function compare(bench: Bench, run: boolean, peers: readonly PeerName[], p
     metric: run ? 'run and remove a container' : 'create and remove a container',
     peers,
     points,
-    ...(bench.disk === 'slow' ? { runs: Math.min(bench.runs, 3) } : {}),
     work: async (peer) => perContainer(await peer.engine(), run, points),
     after: async (peer) => removeLeft(await peer.engine()),
   };

@@ -25,10 +25,9 @@ type Step = Pick<Comparison, 'metric' | 'prepare' | 'work' | 'after' | 'durable'
 async function measure(bench: Bench): Promise<void> {
   const [root, [archive]] = [await debianRoot(), await imageArchives(bench.undo, 'apache')];
   const peers = await bench.prepare(TAKERS[bench.disk], 'starting Docker', async (peer) => removeAll(await peer.engine()));
-  const runs = bench.disk === 'slow' ? Math.min(bench.runs, 3) : bench.runs;
   for (const step of [...importSteps(root), ...loadSteps(archive!), ...containerSteps(bench)]) {
     if (step.metric.startsWith('commit')) await bench.prepare(peers, 'loading the image', (peer) => docker(peer, 'load', '-i', archive!));
-    await bench.compare({ ...step, runs, peers: step.durable === true ? peers.filter((name) => PAIR.includes(name)) : peers });
+    await bench.compare({ ...step, peers: step.durable === true ? peers.filter((name) => PAIR.includes(name)) : peers });
   }
   await bench.prepare(peers, 'removing the images', async (peer) => removeAll(await peer.engine()));
 }

@@ -10,7 +10,6 @@ import { PAIR, TAKERS } from './takers.js';
 import { imageArchives, reference, type TestImage } from './test-images.js';
 
 const IMAGES = ['fio', 'mariadb'] as const;
-const RUNS_SLOW = 3;
 const TITLES: Readonly<Record<(typeof IMAGES)[number], string>> = { fio: 'pull Debian with fio', mariadb: 'pull Debian with MariaDB' };
 
 export const pull: Part = {
@@ -64,7 +63,6 @@ async function pushOne(bench: Bench, docker: PrivateDocker, host: string, image:
 async function pullOne(bench: Bench, comparison: Omit<Comparison, 'work'>, name: string): Promise<void> {
   await bench.compare({
     ...comparison,
-    ...(bench.disk === 'slow' ? { runs: Math.min(bench.runs, RUNS_SLOW) } : {}),
     work: async (peer) => void (await (await peer.engine()).docker('pull', '-q', name)),
     after: async (peer) => removeAll(await peer.engine()),
   });

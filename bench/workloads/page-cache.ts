@@ -18,8 +18,6 @@ import { DATA_FILE, dataRoot } from './roots.js';
 const MIB = 2 ** 20;
 const READ_BYTES = 500 * MIB;
 const BLOCK_BYTES = 128 * 1024;
-/** Counts of pages vary little from one time to the next, and a hundred containers read 50 GB. */
-const RUNS_MAX = 3;
 
 interface Step {
   containers: number;
@@ -51,10 +49,8 @@ async function measure(bench: Bench, containers: number, peers: readonly PeerNam
     unit: 'MiB',
     x: containers,
     peers,
-    runs: containers > 10 ? 1 : Math.min(RUNS_MAX, bench.runs),
     warmUp: false,
     cold: true,
-    budgetMs: Infinity,
     prepare: async (peer) => {
       await importOnce(peer, 'data', tar);
       for (let i = 0; i < containers; i++) clones.push(await peer.clone('data'));

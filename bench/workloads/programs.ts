@@ -12,7 +12,6 @@ import { Containers } from './containers.js';
 import { TAR_FILES, toolsRoot } from './roots.js';
 
 const SLOW_PEERS: readonly PeerName[] = ['lcfs', 'overlay2'];
-const SLOW_RUNS_MAX = 3;
 /** A single walk is over so soon that starting the program would be most of it. */
 const WALKS = 5;
 const COMMITS = 500;
@@ -53,8 +52,7 @@ class Programs {
   }
 
   async #compare(comparison: Comparison): Promise<void> {
-    const runs = this.#bench.disk === 'slow' ? Math.min(SLOW_RUNS_MAX, this.#bench.runs) : this.#bench.runs;
-    await this.#bench.compare({ peers: this.#containers.peers, runs, ...comparison });
+    await this.#bench.compare({ peers: this.#containers.peers, ...comparison });
   }
 
   #sh(script: string | ((round: number) => string)): (peer: Peer, round: number) => Promise<void> {
