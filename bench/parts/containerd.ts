@@ -58,7 +58,7 @@ class Engine {
   readonly #address = this.#path('c/c.sock');
   readonly #lcfs = new LcfsDaemon({
     directory: this.#path('l'),
-    driver: `lcfs-bench-${process.pid}`,
+    driver: `lcfs-bench-${process.pid}-c`, // the peer LCFS may be there, too
     size: '40G',
     args: ['--containerd', this.#socket, '--containerd-address', this.#address],
   });

@@ -22,8 +22,8 @@ import { failureOf } from './protocol.js';
 const HEAP_FLAGS = ['--max-semi-space-size=1', '--semi-space-growth-factor=1'];
 /**
  * V8 compiles well what has run long enough: so many bytes of code, so often since something new was seen in it. Its defaults, eight
- * and ten times these, suit programs that end soon. What serves for weeks gains from being compiled early: a container of Docker
- * costs as little processor time after 200 of them as it otherwise does after 600. Starting would take longer, so this comes after it.
+ * and ten times these, suit programs that end soon. What serves for weeks is better compiled early (docs/DESIGN.md, *Serving*).
+ * Starting would take longer, so this comes after it.
  */
 const COMPILER_FLAGS = ['--interrupt-budget=8000', '--minimum-invocations-after-ic-update=50'];
 /** From -1000 (never) to 1000 (first of all). */
