@@ -34,9 +34,13 @@ abstract class KernelPeer extends Peer {
 
 abstract class Ext4Peer extends KernelPeer {
   protected format(): Promise<unknown> {
-    // Without lazy initialisation, which would go on writing in the background for minutes.
-    return run('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', this.disk.device]);
+    return formatExt4(this.disk.device);
   }
+}
+
+/** Without lazy initialisation, which would go on writing in the background for minutes. */
+export function formatExt4(device: string): Promise<unknown> {
+  return run('mkfs.ext4', ['-q', '-F', '-E', 'lazy_itable_init=0,lazy_journal_init=0', device]);
 }
 
 /** A stack of an image's root and a folder for what is written, merged by `mountMerged`. */
