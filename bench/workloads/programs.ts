@@ -7,11 +7,11 @@
  */
 import type { Bench, Comparison } from '../harness/bench.js';
 import type { Peer } from '../harness/peer.js';
-import { PEERS, type Part, type PeerName } from '../harness/types.js';
+import { PEERS, type Part } from '../harness/types.js';
+import { PAIR } from '../parts/takers.js';
 import { Containers } from './containers.js';
 import { TAR_FILES, toolsRoot } from './roots.js';
 
-const SLOW_PEERS: readonly PeerName[] = ['lcfs', 'overlay2'];
 /** A single walk is over so soon that starting the program would be most of it. */
 const WALKS = 5;
 const COMMITS = 500;
@@ -24,7 +24,7 @@ export const programs: Part = {
   disks: ['fast', 'slow'],
   run: async (bench) => {
     const isSlow = bench.disk === 'slow';
-    const containers = await Containers.open(bench, isSlow ? SLOW_PEERS : PEERS, 'tools', await toolsRoot());
+    const containers = await Containers.open(bench, isSlow ? PAIR : PEERS, 'tools', await toolsRoot());
     try {
       await new Programs(bench, containers).run(isSlow);
     } finally {
